@@ -187,13 +187,17 @@ class _NormReLU(torch.autograd.Function):
 # %% ../nbs/03_fused.ipynb #cell-009
 class NormReLU(nn.Module):
     "relu(bn(x)), or relu(bn(x) + z); shares the batch norm's parameters and buffers. x, z: (B, C, H, W)."
-    def __init__(self, bn: nn.BatchNorm2d):
+    def __init__(
+        self,
+        bn: nn.BatchNorm2d,   # affine, with running statistics and momentum
+        least: int = 2**19,   # elements from which on the kernels are used; measured below
+    ):
         super().__init__()
-        self.bn = bn
+        self.bn, self.least = bn, least
 
     def forward(self, x: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         bn = self.bn
-        if (bn.training and x.dtype == bn.weight.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if (x.numel() >= self.least and bn.training and x.dtype == bn.weight.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
                 and x.is_contiguous(memory_format=torch.channels_last) and x.numel() > x.shape[1]):
             bn.num_batches_tracked.add_(1)
             z = z if z is None else z.expand_as(x).contiguous(memory_format=torch.channels_last)
