@@ -10,6 +10,7 @@ import difflib
 import math
 import time
 import zipfile
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from .core import atomic_write, code_digest, environment, pick_device, pick_prec
 from .data import PARTS, SETS, Pictures, load
 from .ensembles import Ensemble, mean_probabilities, results
 from .tables import TARGETS
-from .train import Diverged, Run, accuracy, load_tensors, plain, probabilities, save_tensors, thaw, train, weights_sha256
+from .train import Diverged, Run, accuracy, load_tensors, plain, probabilities, save_tensors, side_by_side, thaw, train_together, weights_sha256
 
 # %% ../nbs/13_records.ipynb #cell-008
 _CODE = code_digest(Path(code_digest.__code__.co_filename).parent)  # of the training code this process runs
@@ -192,46 +193,58 @@ def _pictures(item: Run | Ensemble, data_folder: str) -> Pictures:
     return PARTS[item.part](pictures) if item.part else pictures
 
 
-def _make_run(run: Run, store: Store, device: torch.device, threads: int | None, data_folder: str, progress: bool) -> Record:
-    "Train a run and write record, weights and probabilities."
-    pictures, sources = _pictures(run, data_folder), {}
-    learning = {role for stage in run.stages for role in stage.train}
-    store.sweep(run)
-    if (checkpoint := store.checkpoint(run.key)).exists():
-        _load(checkpoint, run.key, {})  # a damaged one is refused in our words before anything starts
+def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int | None, data_folder: str, progress: bool) -> list[Record]:
+    "Train runs side by side and write record, weights and probabilities of each. Raises: Diverged, when all others are written."
+    pictures, sources = _pictures(runs[0], data_folder), {run: {} for run in runs}
+    for run in runs:
+        store.sweep(run)
+        if (checkpoint := store.checkpoint(run.key)).exists():
+            _load(checkpoint, run.key, {})  # a damaged one is refused in our words before anything starts
 
     def weights(source: Run, role: str) -> dict:
         content = store.tensors(source)
-        sources[source.key] = weights_sha256(content["nets"][role])
-        if any(net.weights == source and r not in learning for stage in run.stages for r, net in stage.nets):
-            store.commit_teacher(source, content)
+        for run in (r for r in runs if source in r.sources):
+            sources[run][source.key] = weights_sha256(content["nets"][role])
+            learning = {r for stage in run.stages for r in stage.train}
+            if any(net.weights == source and r not in learning for stage in run.stages for r, net in stage.nets):
+                store.commit_teacher(source, content)
         return content["nets"][role]
 
-    started, before = time.time(), torch.get_num_threads()
+    started, before, records, diverged = time.time(), torch.get_num_threads(), [], None
     torch.set_num_threads(threads or before)
     try:
-        common = _common(run, device, started) | dict(run=plain(run), iterations=run.iterations)
-        try:
-            out = train(run, pictures, weights, device, threads, checkpoint, progress=progress)
-        except Diverged as error:
-            checkpoint.unlink(missing_ok=True)
-            store.write(run, Record(**common, status="failed", sources=sources, seconds=time.time() - started, message=str(error)))
-            raise
-        modules = {role: net for role, net in out["modules"].items() if role in learning}
-        views = thaw(run.stages[-1].views)
-        tests = {role: probabilities(net, pictures, run.precision, device, views.get(role)) for role, net in modules.items() if role in run.stages[-1].train} if run.test else {}
+        common = {run: _common(run, device, started) | dict(run=plain(run), iterations=run.iterations) for run in runs}
+        results = train_together(runs, pictures, weights, device, threads, [store.checkpoint(run.key) for run in runs], progress=progress)
+        for run, out in zip(runs, results):
+            if isinstance(out, Diverged):
+                store.checkpoint(run.key).unlink(missing_ok=True)
+                store.write(run, Record(**common[run], status="failed", sources=sources[run], seconds=time.time() - started, message=str(out)))
+                diverged = out
+            else:
+                records.append(_finish(run, out, pictures, store, device, common[run] | dict(sources=sources[run])))
     finally:
         torch.set_num_threads(before)
+    if diverged:
+        raise diverged
+    return records
+
+
+def _finish(run: Run, out: dict, pictures: Pictures, store: Store, device: torch.device, common: dict) -> Record:
+    "Test a run's nets and write weights, probabilities and, last, the record."
+    learning = {role for stage in run.stages for role in stage.train}
+    modules = {role: net for role, net in out["modules"].items() if role in learning}
+    views = thaw(run.stages[-1].views)
+    tests = {role: probabilities(net, pictures, run.precision, device, views.get(role)) for role, net in modules.items() if role in run.stages[-1].train} if run.test else {}
     nets = {role: out["nets"][role] for role in modules}
     save_tensors(store.cached(run.key), {"key": run.key, "nets": nets, "probabilities": tests})
     for path in store.beside(run, ".pt"):
         save_tensors(path, {"key": run.key, "nets": nets})  # a committed teacher that was made again
-    record = Record(**common, status="done", sources=sources, teachers=out["frozen"], stages=out["stages"], seconds=sum(s["seconds"] for s in out["stages"]),
+    record = Record(**common, status="done", teachers=out["frozen"], stages=out["stages"], seconds=sum(s["seconds"] for s in out["stages"]),
                     weights={role: weights_sha256(state) for role, state in nets.items()},
                     parameters={role: sum(p.numel() for p in net.parameters()) for role, net in modules.items()},
                     metrics={role: dict(split="test") | accuracy(p, pictures.y_test) for role, p in tests.items()})
     store.write(run, record)
-    checkpoint.unlink(missing_ok=True)
+    store.checkpoint(run.key).unlink(missing_ok=True)
     return record
 
 # %% ../nbs/13_records.ipynb #cell-023
@@ -264,8 +277,8 @@ def usable(item: Run | Ensemble, store: Store, stale: bool) -> Record | None:
     return None if record and stale and record.stale else record
 
 # %% ../nbs/13_records.ipynb #cell-029
-def _make(item: Run | Ensemble, store: Store, device: torch.device, threads: int | None, data_folder: str, progress: bool, stale: bool) -> Record:
-    "Make the sources that are missing, then the item."
+def _make_sources(item: Run | Ensemble, store: Store, stale: bool, **how):
+    "Make what the item starts from, where it is missing."
     def lacks(source: Run) -> bool:
         content = store.tensors(source) if usable(source, store, stale) else None
         return content is None or isinstance(item, Ensemble) and "probabilities" not in content
@@ -274,10 +287,8 @@ def _make(item: Run | Ensemble, store: Store, device: torch.device, threads: int
         if lacks(source):
             with store.lock(source.key):
                 if lacks(source):
-                    _make(source, store, device, threads, data_folder, progress, stale)
-    if isinstance(item, Ensemble):
-        return _make_ensemble(item, store, device, data_folder)
-    return _make_run(item, store, device, threads, data_folder, progress)
+                    _make_sources(source, store, stale, **how)
+                    _make_runs([source], store, **how)
 
 
 def ensure(
@@ -293,23 +304,37 @@ def ensure(
 ) -> list[Record | None]:
     "The records of all items in their order: read where there is one, else made. Raises: what training raises."
     store, left = store or Store(), dict.fromkeys(items)
+    how = dict(device=device, threads=threads, data_folder=data_folder, progress=progress)
 
     def there(item: Run | Ensemble) -> Record | None:
         record = usable(item, store, stale)
         return None if record and weights and isinstance(item, Run) and store.tensors(item) is None else record
 
-    for wait in (False, True) if make else ():
-        for item in list(left):
-            if there(item) is None:
-                try:
-                    with store.lock(item.key).acquire(blocking=wait):
-                        there(item) or _make(item, store, device, threads, data_folder, progress, stale)
-                except Timeout:
-                    continue
-            del left[item]
+    for wait in (False, True) if make else ():  # first what nobody else is making, then what others were
+        groups = {}
+        for item in left:
+            groups.setdefault(item.key if wait or isinstance(item, Ensemble) else side_by_side(item), []).append(item)
+        for group in groups.values():
+            with ExitStack() as locks:
+                missing = []
+                for item in group:
+                    if there(item) is None:
+                        try:
+                            locks.enter_context(store.lock(item.key).acquire(blocking=wait))
+                        except Timeout:
+                            continue
+                        if there(item) is None:
+                            missing.append(item)
+                    del left[item]
+                for item in missing:
+                    _make_sources(item, store, stale, **how)
+                if missing and isinstance(missing[0], Ensemble):
+                    _make_ensemble(missing[0], store, device, data_folder)
+                elif missing:
+                    _make_runs(missing, store, **how)
     return [store.done(item) for item in items]
 
-# %% ../nbs/13_records.ipynb #cell-043
+# %% ../nbs/13_records.ipynb #cell-045
 class Job(BaseModel):
     "The parameters of a table's notebook, checked."
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -341,7 +366,7 @@ class Job(BaseModel):
         check_records([r for row in found.values() for r in row if r])
         return found
 
-# %% ../nbs/13_records.ipynb #cell-046
+# %% ../nbs/13_records.ipynb #cell-048
 def check_records(
     records: list[Record],
 ):
@@ -367,7 +392,7 @@ def check_records(
                 raise ValueError(f"records: {r.recipe} seed {r.seed} ({r.key}) was made from other weights of {here[key].recipe} seed {here[key].seed} ({key}) "
                                  "than the record in this table, which was made again. Delete the record of one of the two and run again")
 
-# %% ../nbs/13_records.ipynb #cell-048
+# %% ../nbs/13_records.ipynb #cell-050
 def accuracies(
     records: list,  # records of a row, None for what is not run
 ) -> dict[int, float]:
@@ -375,7 +400,7 @@ def accuracies(
     nets = [r for r in records if r is None or isinstance(r.run, dict)]
     return {r.seed: r.accuracy for r in nets} if all(nets) else {}
 
-# %% ../nbs/13_records.ipynb #cell-050
+# %% ../nbs/13_records.ipynb #cell-052
 def provenance(
     job: Job,
     found: dict,  # row -> records

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'freeze', 'thaw', 'Net', 'Stage', 'Run', 'plain', 'Step', 'step', 'Joined', 'Parameters', 'Player',
-           'evaluation', 'Nets', 'weights_sha256', 'save_tensors', 'load_tensors', 'update', 'probabilities',
-           'accuracy', 'Diverged', 'Checkpoint', 'train']
+           'evaluation', 'Shared', 'Nets', 'weights_sha256', 'save_tensors', 'load_tensors', 'update', 'probabilities',
+           'accuracy', 'Diverged', 'Checkpoint', 'train', 'side_by_side', 'train_together']
 
 # %% ../nbs/10_train.ipynb #cell-002
 import hashlib
@@ -208,13 +208,14 @@ class Parameters:
 # %% ../nbs/10_train.ipynb #cell-017
 class Player:
     "One network of a stage as the step sees it."
-    def __init__(self, role: str, net: nn.Module, trained: bool, nets: "Nets"):
-        self.role, self.net, self.trained, self._nets, self._extractors = role, net, trained, nets, {}
+    def __init__(self, role: str, net: nn.Module, trained: bool, nets: "Nets", identity=None):
+        self.role, self.net, self.trained, self._nets, self.identity = role, net, trained, nets, identity or role
+        self._extractors, self._memory = ({}, nets.memory) if trained or not identity else (nets.shared.extractors, nets.shared.memory)
         net.requires_grad_(trained).train(trained)
 
     def _extractor(self, taps: tuple) -> Callable:
         "The network, or its features, in the form that runs fastest here."
-        if taps not in self._extractors:
+        if (self.identity, taps) not in self._extractors:
             if taps:
                 whole = Features(self.net, taps).train(self.trained)
                 whole.graph = self._quick(whole.graph)
@@ -222,8 +223,8 @@ class Player:
                 try: graph = fx.symbolic_trace(self.net)
                 except Exception: graph = None  # whatever tracing trips over: it runs as it is
                 whole = self._quick(graph) if graph else self.net
-            self._extractors[taps] = whole
-        return self._extractors[taps]
+            self._extractors[self.identity, taps] = whole
+        return self._extractors[self.identity, taps]
 
     def _quick(self, graph: fx.GraphModule) -> fx.GraphModule:
         "The same graph with fewer passes over memory."
@@ -241,16 +242,17 @@ class Player:
         frozen_statistics: bool = False,  # batch norm in evaluation mode for this forward, with gradient
     ):
         "Output (B, K), or a list of feature maps that stops after the last tap."
-        key = (self.role, id(x), tuple(taps), frozen_statistics)
-        if key not in self._nets.memory:
-            if self.trained and not frozen_statistics and any(k[:2] == key[:2] and not k[3] for k in self._nets.memory):
+        view = self._nets.views.get(self.role)
+        key = (self.identity, id(x), tuple(taps), frozen_statistics, view)
+        if key not in self._memory:
+            if self.trained and not frozen_statistics and any(k[:2] == key[:2] and not k[3] for k in self._memory):
                 raise RuntimeError(f"step {self._nets.stage.step!r}: it asks {self.role!r} twice for the same pictures, which would count them twice in "
                                    "batch norm. Ask once for all: n.student(b.x, (\"output\", *taps))")
-            net, view = self._extractor(tuple(taps)), self._nets.views.get(self.role)
+            net = self._extractor(tuple(taps))
             with evaluation(net) if frozen_statistics and self.trained else nullcontext():
                 with torch.set_grad_enabled(self.trained), self._nets.autocast():
-                    self._nets.memory[key] = x, net(VIEWS[view](x) if view else x)
-        return self._nets.memory[key][1]
+                    self._memory[key] = x, net(VIEWS[view](x) if view else x)
+        return self._memory[key][1]
 
 
 @contextmanager
@@ -261,13 +263,26 @@ def evaluation(net: nn.Module):
     finally: net.train()
 
 
+class Shared:
+    "What runs that are trained side by side have in common: networks that do not learn, the batch, what the former said of the latter."
+    def __init__(self):
+        self.extractors, self.memory = {}, {}
+
+    def batch(self, batches: Batches, of: tuple, i: int) -> Batch:
+        "Batch i, made once for all runs that see the same."
+        if (of, i) not in self.memory:
+            self.memory[of, i] = batches[i]
+        return self.memory[of, i]
+
+
 class Nets:
     "The networks of a stage: `n.student`, `n.teacher`, ... and what a step may need of its stage."
-    def __init__(self, modules: dict, stage: Stage, seed: int, precision: str, device: torch.device):
+    def __init__(self, modules: dict, stage: Stage, seed: int, precision: str, device: torch.device, shared: Shared | None = None, frozen: dict = {}):
         self.views, self.memory, self.counts, self.traces, self._made = thaw(stage.views), {}, Counter(), {}, {}
-        self.seed, self.stage, self.precision, self.device = seed, stage, precision, device
-        learning = set(stage.train) | set(thaw(stage.helpers))
-        self.players = {role: Player(role, net, role in learning, self) for role, net in modules.items()}
+        self.seed, self.stage, self.precision, self.device, self.shared = seed, stage, precision, device, shared or Shared()
+        learning, nets = set(stage.train) | set(thaw(stage.helpers)), thaw(stage.nets)
+        identity = lambda role: (nets[role].arch, nets[role].args, frozen[role]) if role in frozen else None  # the same for the same network in another run
+        self.players = {role: Player(role, net, role in learning, self, identity(role)) for role, net in modules.items()}
 
     def __getattr__(self, role: str) -> Player:
         try: return self.__dict__["players"][role]
@@ -299,9 +314,9 @@ class Nets:
         "Append to a curve that is written to the record: (iteration from 1, value). It waits for the device, so seldom."
         self.traces.setdefault(name, []).append([b.index + 1, value.item()])
 
-    def forget(self, all: bool):
-        "Drop remembered forwards: all of them, or those of networks that have just changed."
-        self.memory = {} if all else {k: v for k, v in self.memory.items() if not self.players[k[0]].trained}
+    def forget(self):
+        "Drop remembered forwards of the networks that learn: they have just changed."
+        self.memory.clear()
 
 # %% ../nbs/10_train.ipynb #cell-019
 def weights_sha256(
@@ -462,17 +477,59 @@ def train(
     `frozen` (role -> SHA-256 of each network that taught).
     Raises: Diverged when a loss is not finite; ValueError when the recipe and the step do not fit.
     """
-    before = torch.get_num_threads()
+    result, = train_together([run], pictures, weights, device, threads, [checkpoint], checkpoint_seconds, progress)
+    if isinstance(result, Diverged):
+        raise result
+    return result
+
+
+def side_by_side(run: Run) -> tuple:
+    "Runs of equal answers see the same batches through the same networks that do not learn; a run without such a network is alone."
+    frozen = [tuple((role, net) for role, net in stage.nets if role not in stage.train) for stage in run.stages]
+    if not any(frozen):
+        return (run.key,)
+    return (run.data, run.part, run.seed, run.precision, *((s.name, s.step, s.iterations, s.batch, s.augment, s.views, nets) for s, nets in zip(run.stages, frozen)))
+
+
+def train_together(
+    runs: list[Run],            # of one data set
+    pictures: Pictures,
+    weights: Callable,
+    device: torch.device,
+    threads: int | None = None,
+    checkpoints: list[Path | None] | None = None,  # one for each run
+    checkpoint_seconds: float = 30.0,
+    progress: bool = False,
+) -> list:
+    """Train runs side by side, an iteration of each in turn; see `train` for the arguments.
+
+    Where runs see the same batch, it is made once and networks that do not learn look at it once. Each run's result is bit
+    by bit what it is alone (on a CPU). Returns: for each run what `train` returns, or the Diverged that ended it.
+    """
+    before, shared, results = torch.get_num_threads(), Shared(), {}
     torch.set_num_threads(threads or before)
     try:
         with torch.random.fork_rng(devices=[]):
-            return _train(run, pictures, weights, device, Checkpoint(checkpoint, run.key, checkpoint_seconds), progress)
+            going = {run: _train(run, pictures, weights, device, Checkpoint(file, run.key, checkpoint_seconds), progress, shared)
+                     for run, file in zip(runs, checkpoints or [None] * len(runs), strict=True)}
+            position = dict.fromkeys(going, (0, 0))
+            while position:
+                behind = min(position.values())  # a resumed run may be ahead: the others catch up
+                for run in [run for run, at in position.items() if at == behind]:
+                    try:
+                        position[run] = next(going[run])
+                        continue
+                    except StopIteration as end: results[run] = end.value
+                    except Diverged as error: results[run] = error
+                    del position[run]
+                shared.memory.clear()
     finally:
         torch.set_num_threads(before)
+    return [results[run] for run in runs]
 
 
-def _train(run: Run, pictures: Pictures, weights: Callable, device: torch.device, checkpoint: Checkpoint, progress: bool) -> dict:
-    "The stages of a run, from the checkpoint on if there is one."
+def _train(run: Run, pictures: Pictures, weights: Callable, device: torch.device, checkpoint: Checkpoint, progress: bool, shared: Shared) -> Iterator:
+    "The stages of a run, from the checkpoint on if there is one. Yields (stage, iteration) before each iteration; returns the result."
     saved = checkpoint.load() or {"stage": 0, "iteration": 0, "nets": {}, "logs": [], "frozen": {}}
     carried, logs, frozen = {}, saved["logs"], saved["frozen"]
     for k, stage in enumerate(run.stages):
@@ -488,16 +545,17 @@ def _train(run: Run, pictures: Pictures, weights: Callable, device: torch.device
             log = logs[k] if resumed else dict(name=stage.name, step=stage.step, iterations=stage.iterations, seconds=0.0, loss=[], lr=[], test=[], counts={}, traces={})
             del logs[k:]
             logs.append(log)
-            _stage(run, k, stage, modules, pictures, device, checkpoint, saved if resumed else None, log, logs, carried, frozen, progress)
+            yield from _stage(run, k, stage, modules, pictures, device, checkpoint, saved if resumed else None, log, logs, carried, frozen, progress, shared)
         carried |= {role: modules[role] for role in stage.train}
     return dict(nets={r: {n: v.detach().cpu().clone() for n, v in m.state_dict().items()} for r, m in carried.items()},
                 modules=carried, stages=logs, frozen=frozen)
 
 
-def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, logs, carried, frozen, progress):
+def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, logs, carried, frozen, progress, shared):
     "One stage: its iterations, its guards, its log."
-    nets, p = Nets(modules, stage, run.seed, run.precision, device), Parameters(stage)
     learning = list(stage.train) + list(thaw(stage.helpers))
+    teachers = {r: weights_sha256(m.state_dict()) for r, m in modules.items() if r not in learning}
+    nets, p = Nets(modules, stage, run.seed, run.precision, device, shared, teachers), Parameters(stage)
     parameters = {r: [q for q in modules[r].parameters()] for r in learning}
     optimizers = {r: _optimizer(stage, q) for r, q in parameters.items() if q}
     if saved:
@@ -505,16 +563,19 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
             optimizers[role].load_state_dict(state)
         nets.counts.update(saved["counts"])
         nets.traces = log["traces"]
-    teachers = {r: weights_sha256(m.state_dict()) for r, m in modules.items() if r not in learning}
     frozen |= {r: sha for r, sha in teachers.items() if r not in carried}  # what this run trained before teaches itself only
-    batches = Batches(pictures, stage.batch, run.seed, stage.name, device, stage.augment)
+    of = (stage.batch, run.seed, stage.name, stage.augment)  # what decides the batches of a data set
+    batches = Batches(pictures, *of[:3], device, stage.augment)
     first, interval = saved["iteration"] if saved else 0, max(1, min(100, stage.iterations // 50))
     losses = saved["losses"].to(device) if saved else torch.zeros(interval, device=device)
     make, clock = STEPS[stage.step].make, time.monotonic()
 
-    def state(i: int) -> dict:
+    def count():  # the seconds since the last count or since this run's turn began
         nonlocal clock
         log["seconds"], clock = log["seconds"] + time.monotonic() - clock, time.monotonic()
+
+    def state(i: int) -> dict:
+        count()
         log["counts"], log["traces"] = {c: float(v) for c, v in nets.counts.items()}, nets.traces
         return dict(stage=k, iteration=i, nets={r: m.state_dict() for r, m in (carried | {r: modules[r] for r in learning}).items()},
                     optimizers={r: o.state_dict() for r, o in optimizers.items()}, losses=losses, counts=log["counts"],
@@ -523,25 +584,27 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
     label = f"{run.recipe} {run.data} seed {run.seed}, {stage.name}"
     with tqdm(total=stage.iterations, initial=first, desc=label, disable=not progress, unit="it", mininterval=1, dynamic_ncols=True) as bar:
         for i in range(first, stage.iterations):
-            rate = stage.rate(i)
+            count()
+            yield k, i
+            clock, rate = time.monotonic(), stage.rate(i)
             if not log["lr"] or log["lr"][-1][1] != rate:
                 log["lr"].append([i, rate])
                 for optimizer in optimizers.values():
                     for group in optimizer.param_groups:
                         group["lr"] = rate
             torch.manual_seed(stream(run.seed, stage.name, "global", i).initial_seed())
-            batch, total = batches[i], torch.zeros((), device=device)
+            batch, total = shared.batch(batches, of, i), torch.zeros((), device=device)
             for yielded in make(nets, batch, p, i / max(1, stage.iterations - 1)):
                 total = total + update(yielded, parameters, optimizers)
-                nets.forget(all=False)
-            nets.forget(all=True)
+                nets.forget()
+            nets.forget()
             losses[i % interval] = total
             if i == first:
                 _guard_first(run, stage, p, modules, learning)
             if (i + 1) % interval == 0 or i + 1 == stage.iterations:
                 _log_loss(run, stage, losses, i, interval, log)
             if stage.evaluate_every and ((i + 1) % stage.evaluate_every == 0 or i + 1 == stage.iterations):
-                log["seconds"], clock = log["seconds"] + time.monotonic() - clock, time.monotonic()
+                count()
                 score = accuracy(probabilities(modules[stage.train[0]], pictures, run.precision, device, thaw(stage.views).get(stage.train[0])), pictures.y_test)
                 log["test"].append([i + 1, score["accuracy"], log["seconds"]])
                 clock = time.monotonic()

@@ -35,7 +35,7 @@ from .models import build
 from .records import Store, ensure, usable
 from .recipes import SCALES
 from .tables import TARGETS
-from .train import Run, thaw
+from .train import Run, side_by_side, thaw
 
 # %% ../nbs/16_workflow.ipynb #cell-007
 def check_parameters(
@@ -118,10 +118,10 @@ def _start_worker():
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def _work(item: Run | Ensemble, root: Path, device: str, threads: int, data_folder: str, stale: bool) -> float:
-    "One result in a worker; returns its seconds."
+def _work(items: list[Run | Ensemble], root: Path, device: str, threads: int, data_folder: str, stale: bool) -> float:
+    "One job in a worker: a result, or several that share their teachers' passes; returns its seconds."
     start = time.monotonic()
-    ensure([item], Store(root), torch.device(device), threads, data_folder, progress=False, stale=stale)
+    ensure(items, Store(root), torch.device(device), threads, data_folder, progress=False, stale=stale)
     return time.monotonic() - start
 
 
@@ -130,13 +130,16 @@ def make_runs(
     store: Store,
     device: torch.device,
     threads: int = 1,     # of each training
-    jobs: int = 1,        # trainings at once
+    jobs: int = 1,        # at once
     data_folder: str = "",
     stale: bool = False,  # make results of older training code again
 ) -> dict[str, str]:
-    "Train what is missing, `jobs` at once, with one bar for the whole. Returns key -> message of what failed."
+    """Train what is missing, `jobs` at once, with one bar for the whole. Returns key -> message of what failed.
+
+    Runs that can share their teachers' passes are one job, as far as no other worker is left without one.
+    """
     waiting = {item.key: item for item in items if usable(item, store, stale) is None}
-    failed, running = {}, {}
+    failed, running, alone = {}, {}, set()
     if not waiting:
         return failed
     context = multiprocessing.get_context("spawn")
@@ -144,28 +147,41 @@ def make_runs(
     try:
         with tqdm(total=len(waiting), desc=f"training on {device}, {jobs} at once", unit="run", dynamic_ncols=True) as bar:
             while waiting or running:
+                busy, groups = {item.key for job in running.values() for item in job} | set(waiting), {}
                 for key, item in list(waiting.items()):
-                    busy = set(running.values()) | set(waiting)
                     sources = {s.key for s in item.sources}
                     if dead := next((k for k in sources if k in failed), None):
                         failed[key] = f"not run: it needs {dead}, which failed"
                         del waiting[key]
                         bar.update()
-                    elif len(running) < jobs and not sources & busy:
-                        running[pool.submit(_work, item, store.root, str(device), threads, data_folder, stale)] = key
-                        del waiting[key]
+                    elif not sources & busy:
+                        groups.setdefault(key if key in alone or isinstance(item, Ensemble) else side_by_side(item), []).append(item)
+                free = jobs - len(running)
+                parts = -(-free // len(groups)) if groups else 1  # a group is split where a worker would have nothing to do
+                for job in [piece for group in groups.values() for k in range(parts) if (piece := group[k::parts])][:free]:
+                    running[pool.submit(_work, job, store.root, str(device), threads, data_folder, stale)] = job
+                    for item in job:
+                        del waiting[item.key]
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    key = running.pop(future)
-                    item = next(i for i in items if i.key == key)
+                    job = running.pop(future)
                     try:
-                        bar.write(f"done   {store.name(item)}  {future.result():.0f} s")
+                        note = f"{future.result():.0f} s" + (f" for {len(job)} side by side" if len(job) > 1 else "")
                     except BrokenExecutor:
                         raise
                     except Exception as error:
-                        failed[key] = f"{type(error).__name__}: {error}"
-                        bar.write(f"FAILED {store.name(item)}  {failed[key]}")
-                    bar.update()
+                        note = f"{type(error).__name__}: {error}"
+                    for item in job:
+                        if not future.exception() or len(job) > 1 and usable(item, store, stale):
+                            bar.write(f"done   {store.name(item)}  {note}" if not future.exception() else f"done   {store.name(item)}")
+                        elif len(job) > 1:  # alone it may succeed, or say what is wrong with it
+                            waiting[item.key] = item
+                            alone.add(item.key)
+                            continue
+                        else:
+                            failed[item.key] = note
+                            bar.write(f"FAILED {store.name(item)}  {note}")
+                        bar.update()
     except BaseException:
         for child in multiprocessing.active_children():  # stopped: do not wait for trainings that go on; their checkpoints stay
             child.terminate()
