@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from torch import fx, nn
@@ -266,13 +267,20 @@ def evaluation(net: nn.Module):
 class Shared:
     "What runs that are trained side by side have in common: networks that do not learn, the batch, what the former said of the latter."
     def __init__(self):
-        self.extractors, self.memory = {}, {}
+        self.extractors, self.memory, self._batches = {}, {}, WeakValueDictionary()
 
-    def batch(self, batches: Batches, of: tuple, i: int) -> Batch:
+    def batches(self, pictures: Pictures, *of) -> Batches:
+        "The batches that (batch, seed, stage, device, augment) decide; gone with the last run that uses them."
+        if (found := self._batches.get(of)) is None:
+            found = self._batches[of] = Batches(pictures, *of)
+        return found
+
+    def batch(self, batches: Batches, i: int) -> Batch:
         "Batch i, made once for all runs that see the same."
-        if (of, i) not in self.memory:
-            self.memory[of, i] = batches[i]
-        return self.memory[of, i]
+        key = id(batches), i
+        if key not in self.memory:
+            self.memory[key] = batches[i]
+        return self.memory[key]
 
 
 class Nets:
@@ -564,8 +572,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
         nets.counts.update(saved["counts"])
         nets.traces = log["traces"]
     frozen |= {r: sha for r, sha in teachers.items() if r not in carried}  # what this run trained before teaches itself only
-    of = (stage.batch, run.seed, stage.name, stage.augment)  # what decides the batches of a data set
-    batches = Batches(pictures, *of[:3], device, stage.augment)
+    batches = shared.batches(pictures, stage.batch, run.seed, stage.name, device, stage.augment)
     first, interval = saved["iteration"] if saved else 0, max(1, min(100, stage.iterations // 50))
     losses = saved["losses"].to(device) if saved else torch.zeros(interval, device=device)
     make, clock = STEPS[stage.step].make, time.monotonic()
@@ -593,7 +600,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
                     for group in optimizer.param_groups:
                         group["lr"] = rate
             torch.manual_seed(stream(run.seed, stage.name, "global", i).initial_seed())
-            batch, total = shared.batch(batches, of, i), torch.zeros((), device=device)
+            batch, total = shared.batch(batches, i), torch.zeros((), device=device)
             for yielded in make(nets, batch, p, i / max(1, stage.iterations - 1)):
                 total = total + update(yielded, parameters, optimizers)
                 nets.forget()
