@@ -210,8 +210,8 @@ class Parameters:
 class Player:
     "One network of a stage as the step sees it."
     def __init__(self, role: str, net: nn.Module, trained: bool, nets: "Nets", identity=None):
-        self.role, self.net, self.trained, self._nets, self.identity = role, net, trained, nets, identity or role
-        self._extractors, self._memory = ({}, nets.memory) if trained or not identity else (nets.shared.extractors, nets.shared.memory)
+        self.role, self.net, self.trained, self._nets, self.identity = role, net, trained, nets, identity or (role, id(net))
+        self._extractors = {} if trained else nets.shared.extractors
         net.requires_grad_(trained).train(trained)
 
     def _extractor(self, taps: tuple) -> Callable:
@@ -245,15 +245,22 @@ class Player:
         "Output (B, K), or a list of feature maps that stops after the last tap."
         view = self._nets.views.get(self.role)
         key = (self.identity, id(x), tuple(taps), frozen_statistics, view)
-        if key not in self._memory:
-            if self.trained and not frozen_statistics and any(k[:2] == key[:2] and not k[3] for k in self._memory):
-                raise RuntimeError(f"step {self._nets.stage.step!r}: it asks {self.role!r} twice for the same pictures, which would count them twice in "
-                                   "batch norm. Ask once for all: n.student(b.x, (\"output\", *taps))")
+
+        def forward():
             net = self._extractor(tuple(taps))
             with evaluation(net) if frozen_statistics and self.trained else nullcontext():
                 with torch.set_grad_enabled(self.trained), self._nets.autocast():
-                    self._memory[key] = x, net(VIEWS[view](x) if view else x)
-        return self._memory[key][1]
+                    return x, net(VIEWS[view](x) if view else x)  # x is kept, so that its id stays its own
+
+        if not self.trained:
+            return self._nets.shared.once(key, self._nets, forward)[1]
+        memory = self._nets.memory
+        if key not in memory:
+            if not frozen_statistics and any(k[:2] == key[:2] and not k[3] for k in memory):
+                raise RuntimeError(f"step {self._nets.stage.step!r}: it asks {self.role!r} twice for the same pictures, which would count them twice in "
+                                   "batch norm. Ask once for all: n.student(b.x, (\"output\", *taps))")
+            memory[key] = forward()
+        return memory[key][1]
 
 
 @contextmanager
@@ -265,22 +272,29 @@ def evaluation(net: nn.Module):
 
 
 class Shared:
-    "What runs that are trained side by side have in common: networks that do not learn, the batch, what the former said of the latter."
+    """What runs that are trained side by side have in common: networks that do not learn, the batch, what the former said of it.
+
+    Who makes a thing is timed; a run that finds it made is charged as much, so that its seconds are those it needs alone.
+    """
     def __init__(self):
-        self.extractors, self.memory, self._batches = {}, {}, WeakValueDictionary()
+        self.extractors, self.memory, self.charge, self._batches = {}, {}, 0.0, WeakValueDictionary()
+
+    def once(self, key: tuple, who, make: Callable):
+        "make(), once for an iteration of all runs."
+        if key not in self.memory:
+            start, value = time.monotonic(), make()
+            self.memory[key] = value, time.monotonic() - start, {who}
+        value, seconds, users = self.memory[key]
+        if who not in users:
+            users.add(who)
+            self.charge += seconds
+        return value
 
     def batches(self, pictures: Pictures, *of) -> Batches:
         "The batches that (batch, seed, stage, device, augment) decide; gone with the last run that uses them."
         if (found := self._batches.get(of)) is None:
             found = self._batches[of] = Batches(pictures, *of)
         return found
-
-    def batch(self, batches: Batches, i: int) -> Batch:
-        "Batch i, made once for all runs that see the same."
-        key = id(batches), i
-        if key not in self.memory:
-            self.memory[key] = batches[i]
-        return self.memory[key]
 
 
 class Nets:
@@ -579,7 +593,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
 
     def count():  # the seconds since the last count or since this run's turn began
         nonlocal clock
-        log["seconds"], clock = log["seconds"] + time.monotonic() - clock, time.monotonic()
+        log["seconds"], clock, shared.charge = log["seconds"] + time.monotonic() - clock + shared.charge, time.monotonic(), 0.0
 
     def state(i: int) -> dict:
         count()
@@ -600,7 +614,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
                     for group in optimizer.param_groups:
                         group["lr"] = rate
             torch.manual_seed(stream(run.seed, stage.name, "global", i).initial_seed())
-            batch, total = shared.batch(batches, i), torch.zeros((), device=device)
+            batch, total = shared.once((id(batches), i), nets, lambda: batches[i]), torch.zeros((), device=device)
             for yielded in make(nets, batch, p, i / max(1, stage.iterations - 1)):
                 total = total + update(yielded, parameters, optimizers)
                 nets.forget()
