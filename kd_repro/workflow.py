@@ -136,7 +136,7 @@ def make_runs(
 ) -> dict[str, str]:
     """Train what is missing, `jobs` at once, with one bar for the whole. Returns key -> message of what failed.
 
-    Runs that can share their teachers' passes are one job, as far as no other worker is left without one.
+    Runs that can share their teachers' passes are one job; where there are fewer such groups than workers, they are split.
     """
     waiting = {item.key: item for item in items if usable(item, store, stale) is None}
     failed, running, alone = {}, {}, set()
@@ -157,7 +157,7 @@ def make_runs(
                     elif not sources & busy:
                         groups.setdefault(key if key in alone or isinstance(item, Ensemble) else side_by_side(item), []).append(item)
                 free = jobs - len(running)
-                parts = -(-free // len(groups)) if groups else 1  # a group is split where a worker would have nothing to do
+                parts = -(-jobs // len(groups)) if groups else 1  # few groups are split, so that no worker runs out of work
                 for job in [piece for group in groups.values() for k in range(parts) if (piece := group[k::parts])][:free]:
                     running[pool.submit(_work, job, store.root, str(device), threads, data_folder, stale)] = job
                     for item in job:
