@@ -115,7 +115,7 @@ export: setup  ## clean the notebooks and write kd_repro/ from them
 
 lock: setup  ## write requirements.lock from settings.ini (needs uv); ARGS=--upgrade takes newer versions
 	@command -v uv >/dev/null || { echo "lock: uv is needed: pip install uv" >&2; exit 1; }
-	@uv pip compile --quiet setup.py --extra dev --python-version 3.11 --universal --no-annotate --no-header $(ARGS) -o requirements.lock </dev/null
+	@uv pip compile --quiet setup.py --extra dev --python-version 3.11 --universal --no-annotate --no-header --refresh-package kd_repro $(ARGS) -o requirements.lock </dev/null
 
 clean:  ## remove .venv and the smoke results; data, caches, other results and notebooks stay
 	@rm -rf .venv .setup.lock kd_repro.egg-info kd_repro/__pycache__ data/records/smoke figures/smoke
