@@ -233,7 +233,7 @@ def outdated(
     folder = store.root / "figures" / scale
     note = folder / "notebooks" / f"{target}.json"
     if not note.is_file() or not note.with_suffix(".ipynb").is_file():
-        return "not made yet"
+        return "no note says what it was made from" if files_of(target, folder) else "not made yet"
     try:
         said = json.loads(note.read_text(encoding="utf-8"))
         before, files = dict(said["made_from"]), list(said["files"])
@@ -390,7 +390,7 @@ def carry_out(
     atomic_write(folder / "plan.json", plan.model_dump_json(indent=1))
     room = ["--cores", str(jobs * plan.threads), "--resources", f"gpu={jobs}"] if local else ["--jobs", str(jobs)]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile"), "--directory", str(folder), "--profile", str(settings.parent), "--nolock",
-               "--ignore-incomplete", *room, "--config", f"plan={folder / 'plan.json'}", f"python={sys.executable}", *(["local=1"] if local else [])]
+               "--ignore-incomplete", *room, "--config", f"plan={folder / 'plan.json'}", f"python={sys.executable}", *([f"parent={os.getpid()}"] if local else [])]
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     failed, left = {}, dict(plan.tasks)
     with open(folder / "engine.log", "wb") as log, tqdm(total=round(sum(task.seconds for task in left.values())), desc=f"{len(left)} jobs, {jobs} at once",
@@ -641,6 +641,8 @@ def job(plan, name):
     "Do one job of a plan; the engine calls this."
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: it ends with the engine; its checkpoint stays
+        if os.environ.get("KD_REPRO_ENGINE", str(os.getppid())) != str(os.getppid()):
+            sys.exit("the engine is gone")
     start = time.monotonic()
     try:
         content = Plan.model_validate_json(plan.read_bytes())
