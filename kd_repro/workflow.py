@@ -253,6 +253,7 @@ class Task(BaseModel):
     target: str = ""       # of a table
     train: bool = True     # a table's notebook makes what is missing
     after: list[str] = []  # tasks that must have succeeded before
+    strict: bool = True    # it fails when one of its results does; else the tables will say so
     why: str
     minutes: int           # time limit of a scheduler
     seconds: float         # likely time, for the bar
@@ -300,13 +301,23 @@ def make_plan(
     store, tasks, maker = store or Store(), {}, {}
     items = {target: needed([target], scale, precision) for target in targets}
     missing = {item.key: item for target in targets for item in items[target] if train and usable(item, store, stale) is None}
-    likely = {key: estimate(item, *speed) if isinstance(item, Run) else 5.0 for key, item in missing.items()}
+    likely = {key: estimate(item, *speed) if isinstance(item, Run) else .5 for key, item in missing.items()}
     room = dict(threads=threads, gpu=int(device.startswith("cuda")))
-    if scale != "smoke" or stale:
-        level, groups = {}, {}
-        for key, item in missing.items():
-            level[key] = 1 + max((level[s.key] for s in item.sources if s.key in missing), default=-1)
-            groups.setdefault((level[key], key if isinstance(item, Ensemble) else side_by_side(item)), []).append(item)
+    level, groups = {}, {}
+    small = scale == "smoke" and not stale
+    for key, item in missing.items():
+        level[key] = 1 + max((level[s.key] for s in item.sources if s.key in missing), default=-1)
+        groups.setdefault((0 if small else level[key], key if isinstance(item, Ensemble) else side_by_side(item)), []).append(item)
+    if small:  # in their order, and about as long each
+        chunks, done = {}, 0.0
+        for group in groups.values():
+            chunks.setdefault(int(2 * jobs * done / sum(likely.values())), []).extend(group)
+            done += sum(likely[item.key] for item in group)
+        for k, chunk in enumerate(chunks.values(), 1):
+            seconds = sum(likely[item.key] for item in chunk)
+            tasks[f"results-{k}"] = Task(runs=[item.key for item in chunk], strict=False, why=_why_missing(chunk[0], store, stale), seconds=seconds, minutes=30 + int(seconds / 15), **room)
+            maker |= {item.key: f"results-{k}" for item in chunk}
+    else:
         beside = Counter(k for k, _ in groups)
         for (k, _), group in sorted(groups.items(), key=lambda pair: pair[0][0]):
             parts = -(-jobs // beside[k])
@@ -356,14 +367,15 @@ def do(
             try:
                 ensure([known[key] for key in task.runs], **how)
             except Exception:
-                if len(task.runs) == 1:
+                if len(task.runs) == 1 and task.strict:
                     raise
                 errors = []  # alone each may succeed, or say what is wrong with it
                 for key in task.runs:
                     try: ensure([known[key]], **how)
                     except Exception as error: errors.append(f"{store.name(known[key])}: {type(error).__name__}: {error}")
-                if errors:
+                if errors and task.strict:
                     raise RuntimeError("; ".join(errors)) from None
+                print(*errors, sep="\n")
             return
         out = store.root / "figures" / plan.scale / "notebooks" / f"{task.target}.ipynb"
         out.with_suffix(".json").unlink(missing_ok=True)
@@ -577,13 +589,11 @@ def run(targets, scale, device, precision, data, threads, jobs, profile, train, 
     with _alone(store):
         plan, failed = planned(train=train), {}
         if plan.tasks:
-            failed = carry_out(plan, _folder(store), jobs, profile)
-            unmade = [name for name in failed if name in TARGETS]
-            if train and unmade:  # where something failed, the table shows what there is
-                rest = planned(train=False)
-                rest.tasks = {name: task.model_copy(update=dict(train=False)) for name, task in plan.tasks.items() if name in unmade}
-                rest.tasks = {name: task.model_copy(update=dict(after=[])) for name, task in rest.tasks.items()}
-                failed |= {name: f"{failed[name]}; and {why}" for name, why in carry_out(rest, _folder(store), jobs, profile).items()}
+            folder = _folder(store)
+            failed = carry_out(plan, folder / "jobs", jobs, profile)
+            if train and (unmade := [name for name in failed if name in TARGETS]):  # where something failed, the table shows what there is
+                rest = plan.model_copy(update=dict(tasks={name: plan.tasks[name].model_copy(update=dict(train=False, after=[])) for name in unmade}))
+                failed |= {name: f"{failed[name]}; and {why}" for name, why in carry_out(rest, folder / "tables", jobs, profile).items()}
     lines = []
     for target in names:
         rows = results(target, scale, precision)
