@@ -94,7 +94,7 @@ bench chaos: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
-	@PYTHONPATH=.venv/bench $(BIN)/python -c "$$SCRIPT" speed $(ARGS)
+	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" speed $(ARGS)
 
 chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
 	@$(BIN)/python -c "$$SCRIPT" chaos $(ARGS)
