@@ -255,11 +255,7 @@ class Task(BaseModel):
     after: list[str] = []  # tasks that must have succeeded before
     strict: bool = True    # it fails when one of its results does; else the tables will say so
     why: str
-    minutes: int           # time limit of a scheduler
-    seconds: float         # likely time, for the bar
-    threads: int = 1
-    gpu: int = 0
-    mem_mb: int = 4000
+    seconds: float         # likely time
 
 
 class Plan(BaseModel):
@@ -302,7 +298,11 @@ def make_plan(
     items = {target: needed([target], scale, precision) for target in targets}
     missing = {item.key: item for target in targets for item in items[target] if train and usable(item, store, stale) is None}
     likely = {key: estimate(item, *speed) if isinstance(item, Run) else .5 for key, item in missing.items()}
-    room = dict(threads=threads, gpu=int(device.startswith("cuda")))
+    def plan_results(name: str, pieces: list, **how):
+        tasks[name] = Task(runs=[item.key for item in pieces], why=_why_missing(pieces[0], store, stale), seconds=sum(likely[item.key] for item in pieces),
+                           after=[] if small else sorted({maker[s.key] for item in pieces for s in item.sources if s.key in maker}), **how)
+        maker.update({item.key: name for item in pieces})
+
     level, groups = {}, {}
     small = scale == "smoke" and not stale
     for key, item in missing.items():
@@ -314,25 +314,17 @@ def make_plan(
             chunks.setdefault(int(2 * jobs * done / sum(likely.values())), []).extend(group)
             done += sum(likely[item.key] for item in group)
         for k, chunk in enumerate(chunks.values(), 1):
-            seconds = sum(likely[item.key] for item in chunk)
-            tasks[f"results-{k}"] = Task(runs=[item.key for item in chunk], strict=False, why=_why_missing(chunk[0], store, stale), seconds=seconds, minutes=30 + int(seconds / 15), **room)
-            maker |= {item.key: f"results-{k}" for item in chunk}
+            plan_results(f"results-{k}", chunk, strict=False)
     else:
         beside = Counter(k for k, _ in groups)
         for (k, _), group in sorted(groups.items(), key=lambda pair: pair[0][0]):
             parts = -(-jobs // beside[k])
             for piece in filter(None, (group[j::parts] for j in range(parts))):
-                name = store.name(piece[0]) + (f"-and-{len(piece) - 1}-more" if len(piece) > 1 else "")
-                seconds = sum(likely[item.key] for item in piece)
-                tasks[name] = Task(runs=[item.key for item in piece], after=sorted({maker[s.key] for item in piece for s in item.sources if s.key in maker}),
-                                   why=_why_missing(piece[0], store, stale), seconds=seconds, minutes=30 + int(seconds / 15), **room)
-                maker |= {item.key: name for item in piece}
+                plan_results(store.name(piece[0]) + (f"-and-{len(piece) - 1}-more" if len(piece) > 1 else ""), piece)
     for target in targets:
         lacks = [item for item in items[target] if item.key in missing]
         if why := f"{len(lacks)} of {len(items[target])} results are missing" if lacks else outdated(target, scale, items[target], store):
-            seconds = 15 + (0 if maker else sum(likely[item.key] for item in lacks))
-            tasks[target] = Task(target=target, train=train, after=sorted({maker[item.key] for item in lacks if item.key in maker}), why=why, seconds=seconds,
-                                 minutes=30 + int(seconds / 15), **room)
+            tasks[target] = Task(target=target, train=train, after=sorted({maker[item.key] for item in lacks}), why=why, seconds=15)
     return Plan(targets=targets, scale=scale, precision=precision, device=device, threads=threads, data_folder=data_folder, stale=stale, tasks=tasks)
 
 # %% ../nbs/16_workflow.ipynb #cell-024
@@ -353,7 +345,7 @@ def gpu_of_its_own(device: str) -> Iterator[str]:
             return
         time.sleep(1)
 
-
+# %% ../nbs/16_workflow.ipynb #cell-026
 def do(
     plan: Plan,
     name: str,  # of a task
@@ -383,7 +375,7 @@ def do(
         note = dict(made_from=made_from(task.target, needed([task.target], plan.scale, plan.precision), store), files=files_of(task.target, out.parent.parent))
         atomic_write(out.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
 
-# %% ../nbs/16_workflow.ipynb #cell-026
+# %% ../nbs/16_workflow.ipynb #cell-028
 def carry_out(
     plan: Plan,
     folder: Path,   # new or empty, for the plan, logs and marks; on a cluster all nodes see it
@@ -461,7 +453,7 @@ def _stop(engine: subprocess.Popen, local: bool):
         except (ProcessLookupError, subprocess.TimeoutExpired):
             engine.kill()
 
-# %% ../nbs/16_workflow.ipynb #cell-030
+# %% ../nbs/16_workflow.ipynb #cell-032
 def _targets(names: tuple) -> list[str]:
     "The named targets, or all. Raises: click.UsageError that names what is near."
     for name in names:
@@ -509,7 +501,7 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 _precision = click.option("--precision", default="auto", show_default=True, help="auto, float32 or bf16")
 _scale = click.option("--scale", default="smoke", show_default=True, type=click.Choice(list(SCALES)))
 
-# %% ../nbs/16_workflow.ipynb #cell-031
+# %% ../nbs/16_workflow.ipynb #cell-033
 @main.command("list")
 @_device
 @_precision
@@ -555,7 +547,7 @@ def status(targets, scale, device, precision):
         if (record := store.record(item)) and record.status == "failed":
             click.echo(f"failed: {store.name(item)}: {record.message}")
 
-# %% ../nbs/16_workflow.ipynb #cell-032
+# %% ../nbs/16_workflow.ipynb #cell-034
 @main.command()
 @click.argument("targets", nargs=-1)
 @_scale
