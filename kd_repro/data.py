@@ -18,14 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-from torchvision import datasets
-from torchvision.datasets.utils import check_integrity
-from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from tqdm import tqdm
 
 from .core import data_root, digest, stream
+
+# torchvision and scikit-learn take seconds to load: they are imported where they are needed
 
 # %% ../nbs/01_data.ipynb #cell-004
 @dataclass(frozen=True, eq=False)
@@ -71,6 +68,8 @@ def _check(
     get: str,      # the command that gets the official files
 ) -> None:
     "Each file is there and whole. Raises: FileNotFoundError or ValueError that names the file and the remedy."
+    from torchvision.datasets.utils import check_integrity
+
     for path, md5 in files:
         if not path.is_file():
             raise FileNotFoundError(f"{name}: {path} is missing. The data folder is {folder} (argument, or "
@@ -94,8 +93,11 @@ def _official(
     return kind(folder, train=True), kind(folder, train=False)
 
 
-def _cifar(kind: type, folder: Path) -> tuple:
+def _cifar(name: str, folder: Path) -> tuple:
     "The four tensors of CIFAR-10 or CIFAR-100."
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
     files = [(folder / kind.base_folder / name, md5) for name, md5 in kind.train_list + kind.test_list]
     files.append((folder / kind.base_folder / kind.meta["filename"], kind.meta["md5"]))
     tensors = []
@@ -106,6 +108,8 @@ def _cifar(kind: type, folder: Path) -> tuple:
 
 def _mnist(folder: Path) -> tuple:
     "The four tensors of MNIST, padded from 28x28 to 32x32."
+    from torchvision import datasets
+
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     tensors = []
     for part in _official(datasets.MNIST, folder, [(folder / "MNIST" / "raw" / n, None) for n in names]):
@@ -115,6 +119,8 @@ def _mnist(folder: Path) -> tuple:
 
 def _svhn(folder: Path) -> tuple:
     "The four tensors of SVHN's cropped digits. The files call the digit 0 class 10; torchvision makes it 0."
+    from torchvision import datasets
+
     kind, tensors = datasets.SVHN, []
     files = [(folder / kind.split_list[split][1], kind.split_list[split][2]) for split in ("train", "test")]
     for part in _official(kind, folder, files, ("train", "test")):
@@ -124,6 +130,9 @@ def _svhn(folder: Path) -> tuple:
 
 def _digits(folder: Path) -> tuple:
     "The four tensors of scikit-learn's digits: 1,437 and 360 pictures of 8x8, stratified, always the same split."
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     x, y = load_digits(return_X_y=True)
     x = torch.from_numpy(np.rint(x * 255 / 16).astype(np.uint8)).view(-1, 1, 8, 8)
     train, test = train_test_split(np.arange(len(y)), test_size=360, stratify=y, random_state=0)
@@ -137,6 +146,8 @@ def _picture(
     get: str,   # the remedy if the file is missing or damaged
 ) -> torch.Tensor:
     "(3, size, size) uint8 of a picture file: RGB, shorter side resized to `size` (bilinear, antialiased), middle kept."
+    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+
     try:
         with Image.open(path) as picture:
             return pil_to_tensor(center_crop(resize(picture.convert("RGB"), size), [size, size]))
@@ -209,9 +220,9 @@ class Source:
 SETS = {
     "digits": Source(_digits, 10, (1, 8, 8), 1437, False, "fcafad6ad12e0f3c8e8bbf2b323e107b", (.3054,), (.3760,)),
     "mnist": Source(_mnist, 10, (1, 32, 32), 60000, False, "ec539e71dc9eae95be851ca0099fe5f7", (.1000,), (.2752,)),
-    "cifar10": Source(lambda folder: _cifar(datasets.CIFAR10, folder), 10, (3, 32, 32), 50000, True, "a61cba43ed6f365763499a05406b224c",
+    "cifar10": Source(lambda folder: _cifar("CIFAR10", folder), 10, (3, 32, 32), 50000, True, "a61cba43ed6f365763499a05406b224c",
                       (.4914, .4822, .4465), (.2470, .2435, .2616)),
-    "cifar100": Source(lambda folder: _cifar(datasets.CIFAR100, folder), 100, (3, 32, 32), 50000, False, "a3ad4ae1e65eb098b344c5ab6132f686",
+    "cifar100": Source(lambda folder: _cifar("CIFAR100", folder), 100, (3, 32, 32), 50000, False, "a3ad4ae1e65eb098b344c5ab6132f686",
                        (.5071, .4865, .4409), (.2673, .2564, .2762)),
     "svhn": Source(_svhn, 10, (3, 32, 32), 73257, False, "svhn-official", pinned=False),
     "cub200": Source(_cub, 200, (3, 224, 224), 5994, True, "cub200-official-256", crop=224, pinned=False),
@@ -243,13 +254,15 @@ def _folder_files(
     root: Path,  # folder that holds train/<class>/ and test/<class>/ or val/<class>/
 ) -> list[tuple[list, list]]:
     "Classes and (file, class number) of training and test folder, as torchvision's ImageFolder finds them."
+    from torchvision.datasets import ImageFolder
+
     parts = [root / "train", root / "test" if (root / "test").is_dir() else root / "val"]
     found = []
     for part in parts:
         remedy = f"put the pictures into {root}/train/<class>/ and {root}/test/<class>/ (or val)"
         if not part.is_dir():
             raise FileNotFoundError(f"{part} is missing; {remedy}")
-        try: listing = datasets.ImageFolder(part)
+        try: listing = ImageFolder(part)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{part}: {error} Remedy: {remedy}") from error
         found.append((listing.classes, [(Path(file), label) for file, label in listing.samples]))
@@ -328,6 +341,12 @@ def tune_split(
     return _subset(pictures, "tune", cut, x_train=x[:cut], y_train=y[:cut], x_test=x[cut:], y_test=y[cut:])
 
 # %% ../nbs/01_data.ipynb #cell-041
+def _middle(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    "The middle window of pictures (N, C, H, W), as torchvision's center_crop cuts it."
+    top, left = (round((stored - seen) / 2) for stored, seen in zip(x.shape[2:], window))
+    return x[..., top:top + window[0], left:left + window[1]]
+
+
 def _mean_std(pictures: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
     "Mean and deviation to normalise with: the whole set's for a part, else those of the training pictures."
     return pictures.mean_std or statistics(pictures.x_train)
@@ -435,7 +454,7 @@ class Batches:
         if self.augment and pictures.crop is None:
             x = F.pad(x, (4,) * 4)
         elif not self.augment:
-            x = center_crop(x, list(window))
+            x = _middle(x, window)
         self.room = [stored - seen for stored, seen in zip(x.shape[2:], window)]  # largest crop offset down and to the right
         self.x = x.permute(0, 2, 3, 1).contiguous().to(device)  # (N, H, W, C)
         self.y = pictures.y_train.to(device)
@@ -495,5 +514,5 @@ def test_batches(
     "Yields (x, y) of the whole test set in order: x is the middle window, normalised with the *training* set's statistics."
     mean, std = (v.to(device)[:, None, None] for v in _mean_std(pictures))
     for x, y in zip(pictures.x_test.split(batch), pictures.y_test.split(batch)):
-        x = (center_crop(x, list(pictures.shape[1:])).to(device).float() / 255 - mean) / std
+        x = (_middle(x, pictures.shape[1:]).to(device).float() / 255 - mean) / std
         yield x.contiguous(memory_format=torch.channels_last), y.to(device)

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision import models as torchvision_models
 
 # %% ../nbs/02_models.ipynb #cell-006
 NETWORKS: dict[str, Callable] = {}
@@ -276,7 +275,9 @@ def torchvision_resnet(
 
     Raises: ValueError for `pretrained` with other blocks or a damaged file; FileNotFoundError if the weights are not in the cache.
     """
-    net = torchvision_models.ResNet(torchvision_models.resnet.BasicBlock, list(blocks), num_classes)
+    from torchvision.models import resnet  # takes seconds to load
+
+    net = resnet.ResNet(resnet.BasicBlock, list(blocks), num_classes)
     if not pretrained:
         return net
     if tuple(blocks) != (3, 4, 6, 3):

@@ -8,8 +8,6 @@ __all__ = ['energy', 'minimum_cut', 'keep_costs', 'neighbours', 'energy_terms', 
 # %% ../nbs/08_selection.ipynb #cell-002
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -82,6 +80,9 @@ def minimum_cut(
     Source: Greig, Porteous and Seheult (1989) for the cut; the flow is SciPy's, by Dinic's method.
     Raises: ValueError if shapes do not fit, a value is not finite, or a strength is negative.
     """
+    from scipy.sparse import coo_array  # takes a while to load
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
     keep_cost, discard_cost, i, j, strengths = _graph(keep_cost, discard_cost, pairs, strengths)
     n, difference = len(keep_cost), keep_cost - discard_cost
     clipped, strengths, won = _clipped(difference, i, j, strengths)

@@ -13,13 +13,14 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 from torch.fx.experimental import optimization
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 # %% ../nbs/03_taps.ipynb #cell-006
 def nodes(
     net: nn.Module,  # any module that torch.fx can trace
 ) -> list[str]:
     "Names of all feature points of a network, in the order of the forward pass."
+    from torchvision.models.feature_extraction import get_graph_node_names  # takes seconds to load
+
     train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
     return [name for name in evaluate if name in set(train)]
 
@@ -31,6 +32,8 @@ class Features(nn.Module):
         net: nn.Module,      # the network to look into
         names: tuple[str, ...],  # node names; "output" is what the network returns
     ):
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         super().__init__()
         known = nodes(net)
         if not names:
