@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test bench chaos lab readme export lock clean
+.PHONY: help setup reproduce test bench chaos faults slurm lab readme export lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -85,12 +85,12 @@ test: setup  ## run all component notebooks as tests, WORKERS=2 at once; ARGS='-
 # Studies that no target needs: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.
 define STUDY
 import ast, sys
-from kd_repro.workflow import execute
+from kd_repro.runner import execute
 name, *given = sys.argv[1:]
 execute(f"nbs/studies/{name}.ipynb", f"figures/studies/notebooks/{name}.ipynb", {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in given)})
 endef
 
-bench chaos: export SCRIPT = $(STUDY)
+bench chaos faults slurm: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
@@ -98,6 +98,12 @@ bench: setup  ## how fast: our loop beside the public codes' way and torchdistil
 
 chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
 	@$(BIN)/python -c "$$SCRIPT" chaos $(ARGS)
+
+faults: setup  ## what a user is told: full disk, killed kernel, changed record, ...
+	@$(BIN)/python -c "$$SCRIPT" faults $(ARGS)
+
+slurm: setup  ## the smoke reproduction through a Slurm of this one machine (root; slurm-wlm and munge)
+	@$(BIN)/python -c "$$SCRIPT" slurm $(ARGS)
 
 lab: setup  ## JupyterLab on nbs/
 	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs $(ARGS)

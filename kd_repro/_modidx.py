@@ -476,5 +476,6 @@ d = { 'settings': { 'branch': 'main',
                                    'kd_repro.workflow.make_plan': ('workflow.html#make_plan', 'kd_repro/workflow.py'),
                                    'kd_repro.workflow.measure': ('workflow.html#measure', 'kd_repro/workflow.py'),
                                    'kd_repro.workflow.outdated': ('workflow.html#outdated', 'kd_repro/workflow.py'),
+                                   'kd_repro.workflow.read_profile': ('workflow.html#read_profile', 'kd_repro/workflow.py'),
                                    'kd_repro.workflow.run': ('workflow.html#run', 'kd_repro/workflow.py'),
                                    'kd_repro.workflow.status': ('workflow.html#status', 'kd_repro/workflow.py')}}}

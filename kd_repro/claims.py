@@ -10,6 +10,7 @@ __all__ = ['CLAIM_COLUMNS', 'NOT_RUN', 'read_claims', 'published', 'summarize', 
 
 # %% ../nbs/14_claims.ipynb #cell-002
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def read_claims(
 
     Raises: ValueError naming file, line, what came and what to do."""
     rows, seen = [], {}
-    with open(path, newline="", encoding="utf-8") as f:
+    try: text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error: raise ValueError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as CSV in UTF-8") from error
+    with io.StringIO(text, newline="") as f:
         reader = csv.DictReader(f)
         missing = [c for c in CLAIM_COLUMNS if c not in (reader.fieldnames or [])]
         if missing: raise ValueError(f"{path}, line 1: column {', '.join(missing)} is missing, got {reader.fieldnames}; the header must hold {', '.join(CLAIM_COLUMNS)}")
@@ -57,7 +60,7 @@ def read_claims(
             fault = _claim_fault(row, seen)
             if fault: raise ValueError(f"{path}, line {reader.line_num}: {fault}")
             seen[row["id"]] = reader.line_num
-            rows.append(row)
+            rows.append(row | {"published": float(row["published"])})
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS).astype({"published": float})
 
 # %% ../nbs/14_claims.ipynb #cell-018

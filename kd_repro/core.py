@@ -103,7 +103,8 @@ def pick_device(
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[kind]:
         raise ValueError(f"device: {name!r} was asked for, but torch {torch.__version__} finds none; use auto or cpu")
-    return torch.device(name)
+    try: return torch.device(name)
+    except RuntimeError: raise ValueError(f"device: {name!r} has no number after the colon, as in cuda:1") from None
 
 # %% ../nbs/00_core.ipynb #cell-023
 def pick_precision(

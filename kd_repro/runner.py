@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must stand before torch l
 
 import ast
 import ctypes
+import json
 import signal
 import sys
 import tempfile
@@ -32,15 +33,13 @@ def check_parameters(
     given: dict,           # parameters to run it with
 ):
     "Raises: ValueError when the notebook has no parameters cell, an unknown parameter is given, or one of the wrong type."
-    import nbformat
-
-    cells = nbformat.read(notebook, as_version=4).cells
-    tagged = [c for c in cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = ["".join(c["source"]) for c in cells if c["cell_type"] == "code" and "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: {len(tagged)} cells are tagged 'parameters', expected one. Without it the notebook would run "
                          "with its defaults; restore the tag (in JupyterLab: property inspector, cell tags)")
     known = {}
-    for node in ast.parse(tagged[0].source).body:
+    for node in ast.parse(tagged[0]).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             known[node.targets[0].id] = ast.literal_eval(node.value)
     for name, value in given.items():
@@ -206,6 +205,8 @@ def job(
                 make_table(content, task.target, device, task.train)
     except Exception as error:
         why = " ".join(str(getattr(error, "evalue", error)).split())
+        if type(error).__name__ == "DeadKernelError":
+            why += ": its process was killed, as when memory is full; fewer --jobs need less memory"
         atomic_write(plan.parent / f"{name}.failed", f"{getattr(error, 'ename', type(error).__name__)}: {why}; log: {plan.parent / name}.log")
         raise
     atomic_write(plan.parent / f"{name}.done", f"done {time.monotonic() - start:.0f} s")
