@@ -450,7 +450,8 @@ def run(targets, scale, device, precision, data, threads, jobs, profile, train, 
             failed = carry_out(plan, folder / "jobs", jobs, profile)
             if train and (unmade := [name for name in failed if name in TARGETS]):  # where something failed, the table shows what there is
                 rest = plan.model_copy(update=dict(tasks={name: plan.tasks[name].model_copy(update=dict(train=False, after=[])) for name in unmade}))
-                failed |= {name: f"{failed[name]}; and {why}" for name, why in carry_out(rest, folder / "tables", jobs, profile).items()}
+                again = carry_out(rest, folder / "tables", jobs, profile)
+                failed |= {name: f"{failed[name]}; and {why}" for name, why in again.items() if why.partition("; log: ")[0] not in failed[name]}
     lines = []
     for target in names:
         rows = results(target, scale, precision)
