@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['flops', 'measure', 'estimate', 'made_from', 'files_of', 'outdated', 'make_plan', 'read_profile', 'carry_out', 'main',
-           'list_targets', 'status', 'run', 'clean']
+           'list_targets', 'status', 'run', 'write_report', 'clean']
 
 # %% ../nbs/16_workflow.ipynb #cell-002
 import ast
@@ -484,10 +484,11 @@ def _alone(store: Store):
 
 
 def _folder(store: Store) -> Path:
-    "A new folder for a plan and its logs; those of earlier calls go."
+    "A new folder for a plan and its logs; all but the last few go. On a cluster, jobs of a dead engine may still be at work in theirs."
     place = store.root / "data" / "cache" / "plans"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
+    for old in sorted(place.iterdir(), key=lambda path: path.stat().st_mtime)[:-4]:
+        shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix="plan-", dir=place))
 
 
@@ -500,6 +501,16 @@ def _in_words(plan: Plan, store: Store, jobs: int) -> str:
     taken = sum(usable(item, store, plan.stale) is not None for item in needed(plan.targets, plan.scale, plan.precision))
     return tabulate(lines, ["job", "results", "minutes", "why"], disable_numparse=True) + \
         f"\n\n{len(lines)} jobs, {jobs} at once, about {total:.0f} minutes. {taken} results are taken from their records."
+
+
+@main.command("report")
+@_scale
+def write_report(scale):
+    "One page of all results of a scale, as HTML, Markdown and LaTeX; from the records and figures/<scale>, nothing is trained."
+    from kd_repro.report import report
+
+    for path in report(scale):
+        click.echo(path)
 
 
 @main.command()
