@@ -155,7 +155,7 @@ th, td { border-bottom: 1px solid #8886; padding: .2rem .6rem; text-align: left;
 img { max-width: 100%; background: white; }
 nav { columns: 20rem; }
 </style>
-<nav><ul>{% for name in targets %}<li><a href="#{{ name }}">{{ name }}</a></li>{% endfor %}</ul></nav>
+<details><summary>Targets</summary><nav><ul>{% for name in targets %}<li><a href="#{{ name }}">{{ name }}</a></li>{% endfor %}</ul></nav></details>
 {{ body }}
 </html>
 """)
