@@ -290,10 +290,10 @@ class Shared:
             self.charge += seconds
         return value
 
-    def batches(self, pictures: Pictures, *of) -> Batches:
+    def batches(self, pictures: Pictures | Callable, *of) -> Batches:
         "The batches that (batch, seed, stage, device, augment) decide; gone with the last run that uses them."
         if (found := self._batches.get(of)) is None:
-            found = self._batches[of] = Batches(pictures, *of)
+            found = self._batches[of] = pictures(*of) if callable(pictures) else Batches(pictures, *of)
         return found
 
 
@@ -460,14 +460,14 @@ def _optimizer(stage: Stage, parameters: list) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, stage.rate(0), stage.momentum, weight_decay=stage.weight_decay, nesterov=stage.nesterov, fused=True)
 
 
-def _modules(stage: Stage, carried: dict, run: Run, weights: Callable, device: torch.device) -> dict:
-    "The networks of a stage: carried on from an earlier one, else built and given their weights."
+def _modules(stage: Stage, carried: dict, run: Run, weights: Callable, device: torch.device, given: dict) -> dict:
+    "The networks of a stage: carried on from an earlier one, else given from outside or built, with their weights."
     modules = {}
     for role, net in stage.nets + stage.helpers:
         if role in carried and role not in thaw(stage.helpers):
             modules[role] = carried[role]
             continue
-        module = build(net.arch, thaw(net.args), stream(run.seed, "", f"init/{role}"))
+        module = given[role] if role in given else build(net.arch, thaw(net.args), stream(run.seed, "", f"init/{role}"))
         if net.weights:
             state = weights(net.weights, net.role)
             if net.fresh:
@@ -550,12 +550,12 @@ def train_together(
     return [results[run] for run in runs]
 
 
-def _train(run: Run, pictures: Pictures, weights: Callable, device: torch.device, checkpoint: Checkpoint, progress: bool, shared: Shared) -> Iterator:
+def _train(run: Run, pictures: Pictures | Callable, weights: Callable, device: torch.device, checkpoint: Checkpoint, progress: bool, shared: Shared, given: dict = {}) -> Iterator:
     "The stages of a run, from the checkpoint on if there is one. Yields (stage, iteration) before each iteration; returns the result."
     saved = checkpoint.load() or {"stage": 0, "iteration": 0, "nets": {}, "logs": [], "frozen": {}}
     carried, logs, frozen = {}, saved["logs"], saved["frozen"]
     for k, stage in enumerate(run.stages):
-        modules = _modules(stage, carried, run, weights, device)
+        modules = _modules(stage, carried, run, weights, device, given)
         resumed = k == saved["stage"] and saved["iteration"] > 0
         if k == saved["stage"]:
             for role, state in saved["nets"].items():

@@ -455,11 +455,11 @@ def run(targets, scale, device, precision, data, threads, jobs, profile, train, 
     lines = []
     for target in names:
         rows = results(target, scale, precision)
-        records = [r for i in needed([target], scale, precision) if (r := store.done(i))]
-        done = [runs for runs in rows.values() if all(store.done(i) for i in runs)]
+        finished = {item.key: record for item in needed([target], scale, precision) if (record := store.done(item))}
+        done = [runs for runs in rows.values() if all(item.key in finished for item in runs)]
         n = max((len([i for i in runs if isinstance(i, Run)]) for runs in done), default=0)
         made = "failed" if target in failed else f"made: {plan.tasks[target].why}" if target in plan.tasks else "up to date"
-        lines.append([target, f"{len(done)} of {len(rows)}", n, scale, f"{sum(r.seconds for r in records) / 60:.1f}", made, ", ".join(files_of(target, store.root / "figures" / scale))])
+        lines.append([target, f"{len(done)} of {len(rows)}", n, scale, f"{sum(record.seconds for record in finished.values()) / 60:.1f}", made, ", ".join(files_of(target, store.root / "figures" / scale))])
     click.echo("\n" + tabulate(lines, ["target", "rows", "n", "scale", "training minutes", "table", f"files in figures/{scale}"], disable_numparse=True, maxcolwidths=[None] * 5 + [30, 60]))
     broken = [name for name in names if name in failed]
     click.echo(f"\n{len(names) - len(broken)} of {len(names)} targets at scale {scale}, {len(plan.tasks) - len(failed)} of {len(plan.tasks)} jobs done in {(time.monotonic() - start) / 60:.1f} minutes "
