@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test bench chaos faults slurm lab readme export lock clean
+.PHONY: help setup reproduce test bench chaos faults slurm browser lab site readme export lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -90,7 +90,7 @@ name, *given = sys.argv[1:]
 execute(f"nbs/studies/{name}.ipynb", f"figures/studies/notebooks/{name}.ipynb", {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in given)})
 endef
 
-bench chaos faults slurm: export SCRIPT = $(STUDY)
+bench chaos faults slurm browser: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
@@ -105,8 +105,15 @@ faults: setup  ## what a user is told: full disk, killed kernel, changed record,
 slurm: setup  ## the smoke reproduction through a Slurm of this one machine (root; slurm-wlm and munge)
 	@$(BIN)/python -c "$$SCRIPT" slurm $(ARGS)
 
-lab: setup  ## JupyterLab on nbs/
-	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs $(ARGS)
+browser: site  ## the site and JupyterLab in a real browser: links, pictures, Run All (Chromium)
+	@$(BIN)/python -c "$$SCRIPT" browser $(ARGS)
+
+lab: setup  ## JupyterLab, at nbs/index.ipynb
+	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGS)
+
+site: setup  ## the notebooks and the library as web pages in _docs/html
+	@mkdir -p _docs/source && $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs _docs/source _docs/html $(ARGS) && \
+	echo "open $$(pwd)/_docs/html/index.html"
 
 define README_PY
 import posixpath, re, sys

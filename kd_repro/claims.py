@@ -8,7 +8,7 @@ __all__ = ['CLAIM_COLUMNS', 'NOT_RUN', 'read_claims', 'published', 'summarize', 
            'scale_note', 'caption', 'check_nets', 'net_row', 'ensembles_in_words', 'time_table', 'stage1_ratio',
            'time_in_words']
 
-# %% ../nbs/14_claims.ipynb #cell-002
+# %% ../nbs/14_claims.ipynb #cell-004
 import csv
 import io
 import math
@@ -22,7 +22,7 @@ from .recipes import SCALES, iterations
 from .tables import TARGETS, rows
 from .records import accuracies
 
-# %% ../nbs/14_claims.ipynb #cell-010
+# %% ../nbs/14_claims.ipynb #cell-012
 CLAIM_COLUMNS = ("id", "table", "row", "column", "published", "unit", "printed_name", "source", "document", "locator", "note")
 
 def _is_number(text):
@@ -30,7 +30,7 @@ def _is_number(text):
     try: return math.isfinite(float(text))
     except (TypeError, ValueError): return False
 
-# %% ../nbs/14_claims.ipynb #cell-012
+# %% ../nbs/14_claims.ipynb #cell-014
 def _claim_fault(
     row: dict,   # one line of the file, column -> text
     seen: dict,  # id -> line of the claims read before
@@ -42,7 +42,7 @@ def _claim_fault(
     if row["id"] in seen: return f"id {row['id']!r} stands already in line {seen[row['id']]}; keep one of the two"
     if not _is_number(row["published"]): return f"published is {row['published']!r}, expected a finite number with a decimal point"
 
-# %% ../nbs/14_claims.ipynb #cell-013
+# %% ../nbs/14_claims.ipynb #cell-015
 def read_claims(
     path,            # the CSV file
 ) -> pd.DataFrame:   # one row per printed number; `published` is float, the rest text
@@ -63,7 +63,7 @@ def read_claims(
             rows.append(row | {"published": float(row["published"])})
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS).astype({"published": float})
 
-# %% ../nbs/14_claims.ipynb #cell-018
+# %% ../nbs/14_claims.ipynb #cell-020
 def published(
     claims: pd.DataFrame,  # from `read_claims`
     table: str,            # table id
@@ -77,7 +77,7 @@ def published(
     found = claims.loc[claims["id"] == f"{table}/{row}/{column}", "published"]
     return float(found.iloc[0]) if len(found) else None
 
-# %% ../nbs/14_claims.ipynb #cell-023
+# %% ../nbs/14_claims.ipynb #cell-025
 def _t_interval(mean, error, n):
     "95 % Student-t interval; NaN for one value, zero width without spread (SciPy gives NaN there)."
     if n < 2: return math.nan, math.nan
@@ -85,7 +85,7 @@ def _t_interval(mean, error, n):
     low, high = stats.t.interval(.95, n - 1, loc=mean, scale=error)
     return float(low), float(high)
 
-# %% ../nbs/14_claims.ipynb #cell-025
+# %% ../nbs/14_claims.ipynb #cell-027
 def summarize(
     values,  # numbers of one unit, one per seed
 ) -> dict:   # n, mean, sd (n-1 in the denominator), low, high: 95 % interval of the mean
@@ -101,7 +101,7 @@ def summarize(
     low, high = _t_interval(mean, error, n)
     return dict(n=n, mean=mean, sd=sd, low=low, high=high)
 
-# %% ../nbs/14_claims.ipynb #cell-035
+# %% ../nbs/14_claims.ipynb #cell-037
 def paired(
     a: dict,  # seed -> value of one method
     b: dict,  # seed -> value of the other, the same seeds
@@ -120,7 +120,7 @@ def paired(
     low, high = test.confidence_interval(.95)
     return result | dict(low=float(low), high=float(high), p=float(test.pvalue))
 
-# %% ../nbs/14_claims.ipynb #cell-042
+# %% ../nbs/14_claims.ipynb #cell-044
 def verdict(
     summary,             # from `summarize`, or None when nothing was run
     published,           # the printed number, same unit, or None
@@ -140,7 +140,7 @@ def verdict(
     if inside and near: return "reproduced"
     return "partly" if inside or near else "not reproduced"
 
-# %% ../nbs/14_claims.ipynb #cell-048
+# %% ../nbs/14_claims.ipynb #cell-050
 NOT_RUN = dict(n=0, mean=math.nan, sd=math.nan, low=math.nan, high=math.nan)
 
 def _measured_row(values, printed, scale, tolerance):
@@ -151,7 +151,7 @@ def _measured_row(values, printed, scale, tolerance):
     difference = numbers["mean"] - shown if scale == "paper" else math.nan   # across scales it would mean nothing
     return numbers | dict(published=shown, difference=difference, verdict=verdict(summary, printed, scale, tolerance))
 
-# %% ../nbs/14_claims.ipynb #cell-050
+# %% ../nbs/14_claims.ipynb #cell-052
 def comparison_table(
     claims: pd.DataFrame,     # from `read_claims`
     table: str,               # table id in `claims`; a table of ours has no claims and is never comparable
@@ -177,7 +177,7 @@ def comparison_table(
         lines.append(line)
     return pd.DataFrame(lines)
 
-# %% ../nbs/14_claims.ipynb #cell-056
+# %% ../nbs/14_claims.ipynb #cell-058
 def multi_net_table(
     claims: pd.DataFrame,  # from `read_claims`
     table: str,            # table id in `claims`
@@ -202,7 +202,7 @@ def multi_net_table(
                      | dict(ensemble=m["ensemble"], iterations=m["iterations"]) | shown | dict(verdict=body["verdict"]))
     return pd.DataFrame(lines).astype({"iterations": "Int64", "published_iterations": "Int64"})
 
-# %% ../nbs/14_claims.ipynb #cell-061
+# %% ../nbs/14_claims.ipynb #cell-063
 def paired_table(
     measured: dict,        # row -> (seed -> value); None or {} for a row not run
     pairs: list,           # (a, b): rows whose difference a - b is wanted
@@ -220,7 +220,7 @@ def paired_table(
         lines.append({"row": f"{a} - {b}"} | line | dict(verdict=word))
     return pd.DataFrame(lines)
 
-# %% ../nbs/14_claims.ipynb #cell-064
+# %% ../nbs/14_claims.ipynb #cell-066
 def pair_in_words(
     line,      # one line of `paired_table`
 ) -> str:
@@ -232,7 +232,7 @@ def pair_in_words(
     ending = "holds 0: these nets do not decide between them" if line["verdict"] == "undecided" else f"excludes 0: {a} is {line['verdict']}"
     return f"{size} (95 % interval {line['low']:+.2f} to {line['high']:+.2f}, n = {line['n']}); the interval {ending}."
 
-# %% ../nbs/14_claims.ipynb #cell-065
+# %% ../nbs/14_claims.ipynb #cell-067
 def pairs_in_words(
     pairs: pd.DataFrame,   # from `paired_table`, each difference written so that above 0 speaks for the method
 ) -> list:                 # sentences
@@ -241,7 +241,7 @@ def pairs_in_words(
     count = ", ".join(f"{n} {word}" for word, n in counts.items())
     return [f"Of {len(pairs)} differences, written so that above 0 speaks for the first row: {count}."] + [pair_in_words(line) for _, line in pairs.iterrows()]
 
-# %% ../nbs/14_claims.ipynb #cell-067
+# %% ../nbs/14_claims.ipynb #cell-069
 def table_in_words(
     table: pd.DataFrame,       # from `comparison_table` or `multi_net_table`
     published="published",     # column of the printed numbers: "published_average" for `multi_net_table`
@@ -255,7 +255,7 @@ def table_in_words(
     sentences += [f"{full.get(word, word.capitalize())}: {names(rows)}." for word, rows in table.groupby("verdict", sort=False)["row"]]
     return sentences
 
-# %% ../nbs/14_claims.ipynb #cell-070
+# %% ../nbs/14_claims.ipynb #cell-072
 def scale_in_words(
     target: str,   # table or figure with training runs
     scale: str,    # "smoke", "lite" or "paper"
@@ -286,7 +286,7 @@ def caption(
     if len(weights) == 1: said.append(f"Weight of the flow losses {weights[0]:g} for all rows and seeds (ours, none is printed).")
     return " ".join(said)
 
-# %% ../nbs/14_claims.ipynb #cell-073
+# %% ../nbs/14_claims.ipynb #cell-075
 def check_nets(
     measured: dict,     # row -> (seed -> accuracy in percent), empty for a row not run
     promised: dict,     # row -> seeds fixed beforehand
@@ -302,7 +302,7 @@ def check_nets(
     if scale == "paper" and teacher and not band[0] <= (mean := float(np.mean(list(teacher.values())))) <= band[1]:
         raise ValueError(f"the teacher has {mean:.2f} %, expected {band[0]} to {band[1]} %: look for the fault in data, schedule or network before reading this table")
 
-# %% ../nbs/14_claims.ipynb #cell-076
+# %% ../nbs/14_claims.ipynb #cell-078
 def net_row(
     records: list,   # records of the nets, then of their ensemble; None for what is not run
     runs: list,      # the nets' runs
@@ -320,7 +320,7 @@ def ensembles_in_words(
     each = ", ".join(f"`{row}` {together:.2f} ({together - mean:+.2f})" for row, together, mean in zip(done["row"], done["ensemble"], done["mean"]))
     return f"Three nets together, and the gain over their mean: {each}; one number each, without interval." if len(done) else "Three nets together: not run."
 
-# %% ../nbs/14_claims.ipynb #cell-079
+# %% ../nbs/14_claims.ipynb #cell-081
 def time_table(
     claims: pd.DataFrame,   # from `read_claims`
     table: str,             # table id in `claims`, for its column "speedup"
@@ -341,7 +341,7 @@ def time_table(
         lines.append({"row": row} | body | dict(published=math.nan if printed is None else printed, minutes=seconds / 60, iterations=costs[row], iterations_ratio=costs[reference] / costs[row]))
     return pd.DataFrame(lines)
 
-# %% ../nbs/14_claims.ipynb #cell-082
+# %% ../nbs/14_claims.ipynb #cell-084
 def stage1_ratio(
     records: list,   # records of a row's nets, each with a stage 1 (one or several stages) before its last stage
 ) -> dict:           # seed -> time of an iteration of stage 1 over that of an iteration of the last stage; empty when a net is missing
@@ -349,7 +349,7 @@ def stage1_ratio(
     def pace(stages): return sum(stage["seconds"] for stage in stages) / sum(stage["iterations"] for stage in stages)
     return {r.seed: pace(r.stages[:-1]) / pace(r.stages[-1:]) for r in records} if all(records) else {}
 
-# %% ../nbs/14_claims.ipynb #cell-084
+# %% ../nbs/14_claims.ipynb #cell-086
 def time_in_words(
     line,      # one line of `time_table`
     reference="teacher",

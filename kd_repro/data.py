@@ -7,7 +7,7 @@ __all__ = ['SETS', 'PARTS', 'VIEWS', 'Pictures', 'pixels_md5', 'Source', 'load',
            'first_pictures', 'class_groups', 'some_classes', 'part', 'Batch', 'Batches', 'low_resolution',
            'test_batches']
 
-# %% ../nbs/01_data.ipynb #cell-002
+# %% ../nbs/01_data.ipynb #cell-004
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from .core import data_root, digest, stream
 
 # torchvision and scikit-learn take seconds to load: they are imported where they are needed
 
-# %% ../nbs/01_data.ipynb #cell-004
+# %% ../nbs/01_data.ipynb #cell-006
 @dataclass(frozen=True, eq=False)
 class Pictures:
     "A data set as tensors. `md5` identifies the pixels and labels, whatever files they came in."
@@ -49,9 +49,9 @@ class Pictures:
         stored = tuple(self.x_train.shape[1:])
         return stored if self.crop is None else (stored[0], self.crop, self.crop)
 
-# %% ../nbs/01_data.ipynb #cell-006
+# %% ../nbs/01_data.ipynb #cell-008
 def pixels_md5(
-    *tensors: torch.Tensor,  # uint8 pictures and int64 labels
+    *tensors: torch.Tensor,  # uint8 pictures (N, C, H, W), int64 labels (N,)
 ) -> str:
     "MD5 over shapes and bytes of the tensors."
     md5 = hashlib.md5()
@@ -60,7 +60,7 @@ def pixels_md5(
         md5.update(np.ascontiguousarray(t.numpy()).data)
     return md5.hexdigest()
 
-# %% ../nbs/01_data.ipynb #cell-009
+# %% ../nbs/01_data.ipynb #cell-011
 def _check(
     name: str,     # what the set is called in messages
     folder: Path,  # root folder
@@ -139,7 +139,7 @@ def _digits(folder: Path) -> tuple:
     y = torch.from_numpy(y).long()
     return x[train].contiguous(), y[train], x[test].contiguous(), y[test]
 
-# %% ../nbs/01_data.ipynb #cell-011
+# %% ../nbs/01_data.ipynb #cell-013
 def _picture(
     path: Path,
     size: int,  # pixels of a side
@@ -164,7 +164,7 @@ def _stack(paths: list, size: int, get: str) -> torch.Tensor:
         x[i] = _picture(path, size, get)
     return x
 
-# %% ../nbs/01_data.ipynb #cell-015
+# %% ../nbs/01_data.ipynb #cell-017
 _CUB = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"
 
 
@@ -201,7 +201,7 @@ def _cub(folder: Path) -> tuple:
         tensors += [_stack([base / "images" / names[i] for i in ids], 256, get), torch.tensor([int(labels[i]) - 1 for i in ids])]
     return tuple(tensors)
 
-# %% ../nbs/01_data.ipynb #cell-017
+# %% ../nbs/01_data.ipynb #cell-019
 @dataclass(frozen=True)
 class Source:
     "Where a data set comes from and what is known of it beforehand."
@@ -228,7 +228,7 @@ SETS = {
     "cub200": Source(_cub, 200, (3, 224, 224), 5994, True, "cub200-official-256", crop=224, pinned=False),
 }
 
-# %% ../nbs/01_data.ipynb #cell-018
+# %% ../nbs/01_data.ipynb #cell-020
 def load(
     name: str,               # a name in SETS: digits, mnist, cifar10, cifar100, svhn, cub200, or one of register_folder
     folder: str | Path = "",  # root of the official files; see core.data_root
@@ -249,7 +249,7 @@ def load(
         warnings.warn(f"data: {name} in {root} has {len(tensors[1])} training pictures, the official set {source.n_train}", stacklevel=2)
     return Pictures(name, *tensors, source.num_classes, source.augment, md5, source.crop)
 
-# %% ../nbs/01_data.ipynb #cell-029
+# %% ../nbs/01_data.ipynb #cell-031
 def _folder_files(
     root: Path,  # folder that holds train/<class>/ and test/<class>/ or val/<class>/
 ) -> list[tuple[list, list]]:
@@ -286,7 +286,7 @@ def _read_folder(root: Path, size: int, md5: str) -> tuple:
         tensors += [_stack([file for file, _ in part], size, "put a readable picture in its place"), torch.tensor([label for _, label in part])]
     return tuple(tensors)
 
-# %% ../nbs/01_data.ipynb #cell-030
+# %% ../nbs/01_data.ipynb #cell-032
 def register_folder(
     name: str,         # how runs shall call it; a name in SETS is refused
     root: str | Path,  # folder with train/<class>/ and test/<class>/ (or val)
@@ -309,7 +309,7 @@ def register_folder(
                         crop=crop, pinned=False)
     return SETS[name]
 
-# %% ../nbs/01_data.ipynb #cell-033
+# %% ../nbs/01_data.ipynb #cell-035
 def statistics(
     x: torch.Tensor,  # (N, C, H, W) uint8
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -321,7 +321,7 @@ def statistics(
     mean = counts @ levels
     return mean.float(), ((counts @ levels**2) - mean**2).sqrt().float()
 
-# %% ../nbs/01_data.ipynb #cell-036
+# %% ../nbs/01_data.ipynb #cell-038
 def _subset(pictures: Pictures, name: str, detail, **changes) -> Pictures:
     "The set with some tensors exchanged, under a name and an MD5 of its own."
     made = replace(pictures, name=f"{pictures.name}_{name}", md5=hashlib.md5(f"{name}{detail}{pictures.md5}".encode()).hexdigest(), **changes)
@@ -340,7 +340,7 @@ def tune_split(
     x, y = pictures.x_train, pictures.y_train
     return _subset(pictures, "tune", cut, x_train=x[:cut], y_train=y[:cut], x_test=x[cut:], y_test=y[cut:])
 
-# %% ../nbs/01_data.ipynb #cell-041
+# %% ../nbs/01_data.ipynb #cell-043
 def _middle(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
     "The middle window of pictures (N, C, H, W), as torchvision's center_crop cuts it."
     top, left = (round((stored - seen) / 2) for stored, seen in zip(x.shape[2:], window))
@@ -362,7 +362,7 @@ def first_pictures(
         raise ValueError(f"part: {n} training pictures of {pictures.name} were asked for; 1 to {len(pictures.y_train)} are possible")
     return _subset(pictures, name or f"first_{n}", n, x_train=pictures.x_train[:n], y_train=pictures.y_train[:n], mean_std=_mean_std(pictures))
 
-# %% ../nbs/01_data.ipynb #cell-044
+# %% ../nbs/01_data.ipynb #cell-046
 def class_groups(
     num_classes: int,
     groups: int,  # into how many groups
@@ -390,7 +390,7 @@ def some_classes(
         changes |= {f"x_{part}": x[y >= 0], f"y_{part}": y[y >= 0]}
     return _subset(pictures, name or "classes_" + "_".join(map(str, classes)), classes, num_classes=len(classes), mean_std=_mean_std(pictures), **changes)
 
-# %% ../nbs/01_data.ipynb #cell-047
+# %% ../nbs/01_data.ipynb #cell-049
 def _group(number: int, groups: int, name: str) -> Callable[[Pictures], Pictures]:
     "A part made of one group of the classes."
     return lambda pictures: some_classes(pictures, class_groups(pictures.num_classes, groups)[number], name)
@@ -422,7 +422,7 @@ def part(
         raise ValueError(f"part: no part {name!r}; there is {', '.join(PARTS)}")
     return PARTS[name](pictures)
 
-# %% ../nbs/01_data.ipynb #cell-052
+# %% ../nbs/01_data.ipynb #cell-054
 @dataclass(frozen=True, eq=False)
 class Batch:
     "What a step sees of the data."
@@ -493,7 +493,7 @@ class Batches:
         x = self.x[ids[:, None, None], rows[:, :, None], columns[:, None, :]]
         return Batch(self.normalise(x), self.y[ids], ids, i, i * self.batch / self.n)
 
-# %% ../nbs/01_data.ipynb #cell-065
+# %% ../nbs/01_data.ipynb #cell-067
 def low_resolution(
     x: torch.Tensor,  # (B, C, H, W) float
 ) -> torch.Tensor:
@@ -505,7 +505,7 @@ def low_resolution(
 
 VIEWS = {"low_resolution": low_resolution}
 
-# %% ../nbs/01_data.ipynb #cell-068
+# %% ../nbs/01_data.ipynb #cell-070
 def test_batches(
     pictures: Pictures,
     device: torch.device,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Connected', 'stages_of', 'distill']
 
-# %% ../nbs/18_distill.ipynb #cell-002
+# %% ../nbs/18_distill.ipynb #cell-004
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from .flow import endpoints, spans, steps
 from .taps import Features
 from .train import STEPS, Checkpoint, Diverged, Net, Shared, Stage, _train, plain
 
-# %% ../nbs/18_distill.ipynb #cell-005
+# %% ../nbs/18_distill.ipynb #cell-007
 class Connected(nn.Module):
     "A network whose named maps also pass through 1x1 convolutions; what it returns stays what it was. Shares the network's parameters."
     def __init__(
@@ -33,12 +33,13 @@ class Connected(nn.Module):
         self.connect = nn.ModuleList(nn.Conv2d(own, wanted, 1, bias=False) for own, wanted in widths.values())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "What the network gives for x (B, C, H, W); the connected maps are computed beside it."
         *maps, output = self.features(x)
         for f, connect in zip(maps, self.connect):
             connect(f)  # a feature point of its own
         return output
 
-# %% ../nbs/18_distill.ipynb #cell-007
+# %% ../nbs/18_distill.ipynb #cell-009
 class _Loaded:
     "Batches of a loader by number, in the order in which it gives them."
     def __init__(self, loader: Iterable, device: torch.device):
@@ -58,7 +59,7 @@ class _Loaded:
             raise ValueError(f"loader: it gives shapes {tuple(x.shape)} and {tuple(y.shape)}, expected x (B, C, H, W) and y (B,)")
         return Batch(x.contiguous(memory_format=torch.channels_last), y, torch.arange(len(x), device=self.device), index, float(self.passes))
 
-# %% ../nbs/18_distill.ipynb #cell-009
+# %% ../nbs/18_distill.ipynb #cell-011
 def _falling(rate: float, iterations: int) -> tuple:
     "A rate, a tenth and a hundredth of it: after a half and three quarters of the iterations, as in the papers."
     ends = dict.fromkeys((max(1, iterations // 2), max(1, 3 * iterations // 4), iterations))
@@ -95,7 +96,7 @@ def stages_of(
              for k, (group, a, b) in enumerate(zip(groups, ends, ends[1:]))]
     return first + [Stage("main", step, alone if step == "ce" else both, iterations, _falling(lr, iterations), p=p)]
 
-# %% ../nbs/18_distill.ipynb #cell-010
+# %% ../nbs/18_distill.ipynb #cell-012
 def _widths(net: nn.Module, points: list, x: torch.Tensor) -> dict[str, int]:
     "Channels of the map at each feature point."
     taps = tuple(dict.fromkeys(tap for pair in points for tap in pair))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mean_probabilities', 'Ensemble', 'results', 'needed']
 
-# %% ../nbs/12_ensembles.ipynb #cell-002
+# %% ../nbs/12_ensembles.ipynb #cell-004
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from .core import digest
 from .tables import TARGETS, rows
 from .train import Run
 
-# %% ../nbs/12_ensembles.ipynb #cell-005
+# %% ../nbs/12_ensembles.ipynb #cell-007
 def mean_probabilities(
     members: list,  # class probabilities of each net, (M, K) each
 ) -> torch.Tensor:
@@ -29,7 +29,7 @@ def mean_probabilities(
             raise ValueError(f"members: the rows of net {k} do not sum to 1; give softmax outputs, not logits")
     return torch.stack([p.double() for p in members]).mean(0).float()
 
-# %% ../nbs/12_ensembles.ipynb #cell-009
+# %% ../nbs/12_ensembles.ipynb #cell-011
 @dataclass(frozen=True)
 class Ensemble:
     "The nets of a row measured together."
@@ -46,24 +46,36 @@ class Ensemble:
         return digest(["mean_probabilities", sorted(m.key for m in self.members)])
 
     @property
-    def sources(self) -> tuple[Run, ...]: return self.members
+    def sources(self) -> tuple[Run, ...]:
+        "The runs it averages."
+        return self.members
 
     @property
-    def data(self) -> str: return self.members[0].data
+    def data(self) -> str:
+        "Name of the members' data set."
+        return self.members[0].data
 
     @property
-    def part(self) -> str: return self.members[0].part
+    def part(self) -> str:
+        "Part of the data that the members know, a name in data.PARTS; empty: all."
+        return self.members[0].part
 
     @property
-    def scale(self) -> str: return self.members[0].scale
+    def scale(self) -> str:
+        "Scale of the members."
+        return self.members[0].scale
 
     @property
-    def precision(self) -> str: return self.members[0].precision
+    def precision(self) -> str:
+        "Precision of the members."
+        return self.members[0].precision
 
     @property
-    def seed(self) -> int: return self.members[0].seed
+    def seed(self) -> int:
+        "Seed of the first member."
+        return self.members[0].seed
 
-# %% ../nbs/12_ensembles.ipynb #cell-012
+# %% ../nbs/12_ensembles.ipynb #cell-014
 def results(
     target: str,
     scale: str,
@@ -73,7 +85,7 @@ def results(
     made = rows(target, scale, precision)
     return {row: runs + [Ensemble(row, tuple(runs))] if TARGETS[target].together(row) else runs for row, runs in made.items()}
 
-# %% ../nbs/12_ensembles.ipynb #cell-015
+# %% ../nbs/12_ensembles.ipynb #cell-017
 def needed(
     targets: list[str],
     scale: str,

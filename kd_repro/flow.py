@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fsp_matrix', 'fsp_loss', 'relative_distance', 'spans', 'steps', 'endpoints', 'span_pairs', 'permutations', 'shuffle']
 
-# %% ../nbs/06_flow.ipynb #cell-002
+# %% ../nbs/06_flow.ipynb #cell-004
 import re
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .taps import nodes
 
-# %% ../nbs/06_flow.ipynb #cell-011
+# %% ../nbs/06_flow.ipynb #cell-013
 def _exact(f1, f2):
     "Both maps in float32, or in float64 if either is."
     dtype = torch.float64 if torch.float64 in (f1.dtype, f2.dtype) else torch.float32
@@ -28,7 +28,7 @@ def _same_size(f1, f2):
     if size1[0] <= size2[0] and size1[1] <= size2[1]: return f1, F.adaptive_max_pool2d(f2, size1)
     raise ValueError(f"sizes: got {size1} and {size2}; expected one map at least as large as the other in both directions")
 
-# %% ../nbs/06_flow.ipynb #cell-013
+# %% ../nbs/06_flow.ipynb #cell-015
 def fsp_matrix(
     f1: Tensor,  # first map, (B, C1, H1, W1), any float type; normally the larger one
     f2: Tensor,  # second map of the same net and pictures, (B, C2, H2, W2), any float type
@@ -45,7 +45,7 @@ def fsp_matrix(
         f1, f2 = _exact(*_same_size(f1, f2))
         return torch.bmm(f1.flatten(2), f2.flatten(2).transpose(1, 2)) / f1.shape[2:].numel()
 
-# %% ../nbs/06_flow.ipynb #cell-026
+# %% ../nbs/06_flow.ipynb #cell-028
 def _matrix(name, pair):
     "Matrix of one pair; errors carry the pair's name."
     if not isinstance(pair, (tuple, list)) or len(pair) != 2: raise ValueError(f"{name}: got {type(pair).__name__}; expected two maps (f1, f2)")
@@ -63,10 +63,10 @@ def _matrices(pairs_s, pairs_t):
             raise ValueError(f"pairs_s[{k}], pairs_t[{k}]: got matrices {tuple(g_s.shape)} and {tuple(g_t.shape)} (B, C1, C2); expected equal shapes")
         yield g_s, g_t
 
-# %% ../nbs/06_flow.ipynb #cell-028
+# %% ../nbs/06_flow.ipynb #cell-030
 def fsp_loss(
     pairs_s: list[tuple[Tensor, Tensor]],  # student's (f1, f2) of each span: (B, C1, H1, W1) and (B, C2, H2, W2)
-    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's, same batch and channels, any spatial size; gets no gradient
+    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's: (B, C1, H1, W1) and (B, C2, H2, W2), same batch and channels, any size; gets no gradient
     weights: list[float] | None = None,  # one number per pair (lambda of eq. 2); None: all 1
     form: str = "paper",  # "paper": sum over entries; "field": mean over entries
 ) -> Tensor:  # scalar, float32 (float64 if a map is)
@@ -85,11 +85,11 @@ def fsp_loss(
             total = total + weight * (entries.sum((1, 2)).mean() if form == "paper" else entries.mean())
     return total
 
-# %% ../nbs/06_flow.ipynb #cell-039
+# %% ../nbs/06_flow.ipynb #cell-041
 @torch.no_grad()
 def relative_distance(
     pairs_s: list[tuple[Tensor, Tensor]],  # student's (f1, f2) of each span, as for fsp_loss
-    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's, same batch and channels
+    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's, likewise: (B, C1, H1, W1) and (B, C2, H2, W2)
 ) -> Tensor:  # (number of pairs,), float32, no unit, no gradient
     """Squared distance of the flow matrices over the teacher's squared norm, both summed over the batch.
 
@@ -98,7 +98,7 @@ def relative_distance(
     """
     return torch.stack([(g_t - g_s).square().sum() / g_t.square().sum() for g_s, g_t in _matrices(pairs_s, pairs_t)])
 
-# %% ../nbs/06_flow.ipynb #cell-042
+# %% ../nbs/06_flow.ipynb #cell-044
 def spans(
     n: int = 3,  # number of sections, at least 1
 ) -> list[tuple[int, int]]:  # n(n+1)/2 tuples (first, last), ordered by first, then last
@@ -110,7 +110,7 @@ def spans(
     if n < 1: raise ValueError(f"n: got {n}; expected at least 1 section")
     return [(first, last) for first in range(1, n + 1) for last in range(first, n + 1)]
 
-# %% ../nbs/06_flow.ipynb #cell-045
+# %% ../nbs/06_flow.ipynb #cell-047
 def steps(
     grouping: str = "by_start",  # "by_start", "by_length", "joint", "cumulative" or "cycled"
     n: int = 3,  # number of sections, at least 1
@@ -132,7 +132,7 @@ def steps(
     if grouping not in known: raise ValueError(f"grouping: got {grouping!r}; expected one of {', '.join(known)}")
     return known[grouping]
 
-# %% ../nbs/06_flow.ipynb #cell-050
+# %% ../nbs/06_flow.ipynb #cell-052
 def _sections(net):
     "Names layer1, layer2, ... of the net's children, in order."
     found = [name for name, _ in net.named_children() if re.fullmatch(r"layer[1-9]\d*", name)]
@@ -160,7 +160,7 @@ def endpoints(
         points.append((f1, order[inside[-1]]))
     return points
 
-# %% ../nbs/06_flow.ipynb #cell-054
+# %% ../nbs/06_flow.ipynb #cell-056
 def span_pairs(
     maps: dict[str, Tensor],  # node name to map, (B, C, H, W)
     points: list[tuple[str, str]],  # (f1_name, f2_name) of each section, from endpoints
@@ -180,7 +180,7 @@ def span_pairs(
         pairs.append(tuple(maps[name] for name in names))
     return pairs
 
-# %% ../nbs/06_flow.ipynb #cell-057
+# %% ../nbs/06_flow.ipynb #cell-059
 def permutations(
     channels: dict[str, int],  # node name to its number of channels
     generator: torch.Generator,  # the student's own, so that no two students share a draw
@@ -191,7 +191,7 @@ def permutations(
     """
     return {name: torch.randperm(channels[name], generator=generator, device=generator.device) for name in sorted(channels)}
 
-# %% ../nbs/06_flow.ipynb #cell-060
+# %% ../nbs/06_flow.ipynb #cell-062
 def shuffle(
     maps: dict[str, Tensor],  # node name to map, (B, C, H, W)
     permutations: dict[str, Tensor],  # node name to permutation, int64 (C,), from permutations

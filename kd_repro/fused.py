@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NormReLU']
 
-# %% ../nbs/03_fused.ipynb #cell-002
+# %% ../nbs/03_fused.ipynb #cell-004
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-# %% ../nbs/03_fused.ipynb #cell-005
+# %% ../nbs/03_fused.ipynb #cell-007
 _kernel = numba.njit(nogil=True, cache=True, fastmath={"nsz", "contract", "reassoc"})  # keeps NaN and infinity
 _ZERO = np.float32(0)
 _BLOCK = 256  # rows summed in float32
@@ -101,7 +101,7 @@ def _backward_add(lo, hi, g, x, scale, m, n, dx):
         for c in range(len(scale)):
             dx[r, c] = scale[c] * g[r, c] + m[c] * x[r, c] + n[c]
 
-# %% ../nbs/03_fused.ipynb #cell-007
+# %% ../nbs/03_fused.ipynb #cell-009
 @lru_cache
 def _pool() -> ThreadPoolExecutor:
     "Threads for the kernels, made when first needed."
@@ -184,7 +184,7 @@ class _NormReLU(torch.autograd.Function):
             _run(_backward, rows(dy), rows(x), scale_tiled, offset_tiled, rows.tile(m), rows.tile(n), rows(dx))
         return dx, torch.from_numpy(d_weight).float(), torch.from_numpy(d_bias).float(), None, None, None, None, dz
 
-# %% ../nbs/03_fused.ipynb #cell-009
+# %% ../nbs/03_fused.ipynb #cell-011
 class NormReLU(nn.Module):
     "relu(bn(x)), or relu(bn(x) + z); shares the batch norm's parameters and buffers. x, z: (B, C, H, W)."
     def __init__(
@@ -196,6 +196,7 @@ class NormReLU(nn.Module):
         self.bn, self.least = bn, least
 
     def forward(self, x: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        "relu(norm(x) + z), in the shape of x: (B, C, H, W); z of the same shape or None."
         bn = self.bn
         if (x.numel() >= self.least and bn.training and x.dtype == bn.weight.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
                 and x.is_contiguous(memory_format=torch.channels_last) and x.numel() > x.shape[1]):

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['hint_loss', 'regressor', 'attention_map', 'attention_loss', 'activation_boundary_loss', 'connector']
 
-# %% ../nbs/05_hints.ipynb #cell-002
+# %% ../nbs/05_hints.ipynb #cell-004
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .core import widen
 
-# %% ../nbs/05_hints.ipynb #cell-011
+# %% ../nbs/05_hints.ipynb #cell-013
 def _check_lists(fs, ft, weights, form="paper"):
     "Refuse what is not two lists of equally many maps, one weight for each, and a known form."
     for name, maps in (("fs", fs), ("ft", ft)):
@@ -27,7 +27,7 @@ def _check_lists(fs, ft, weights, form="paper"):
     if form not in ("paper", "field"):
         raise ValueError(f"form: got {form!r}; expected 'paper' or 'field'")
 
-# %% ../nbs/05_hints.ipynb #cell-012
+# %% ../nbs/05_hints.ipynb #cell-014
 def _check_maps(fs, ft, weights, form="paper", remedy_by="regressor"):
     "Refuse lists of maps that do not match, map by map, entry by entry."
     _check_lists(fs, ft, weights, form)
@@ -40,7 +40,7 @@ def _check_maps(fs, ft, weights, form="paper", remedy_by="regressor"):
                 remedy = f"; {remedy_by}({f_s.shape[1]}, {f_t.shape[1]}), applied before, maps the channels"
             raise ValueError(f"fs[{k}]: got shape {tuple(f_s.shape)}; expected {tuple(f_t.shape)} as in ft[{k}]{remedy}")
 
-# %% ../nbs/05_hints.ipynb #cell-014
+# %% ../nbs/05_hints.ipynb #cell-016
 def hint_loss(
     fs: list,  # student's maps after the regressor, each (B, C, H, W) or (B, C), any floating dtype
     ft: list,  # teacher's maps, same shapes, any floating dtype, detached here
@@ -60,14 +60,14 @@ def hint_loss(
             return sum(w * s.sum() / (2 * len(s)) for w, s in zip(weights, squares))
         return sum(w * s.mean() for w, s in zip(weights, squares))
 
-# %% ../nbs/05_hints.ipynb #cell-033
+# %% ../nbs/05_hints.ipynb #cell-035
 def _check_channels(in_channels, out_channels):
     "Refuse a convolution without channels."
     for name, number in (("in_channels", in_channels), ("out_channels", out_channels)):
         if number < 1:
             raise ValueError(f"{name}: got {number}; expected at least 1")
 
-# %% ../nbs/05_hints.ipynb #cell-034
+# %% ../nbs/05_hints.ipynb #cell-036
 def regressor(
     in_channels: int,  # channels of the student's map
     out_channels: int,  # channels of the teacher's map
@@ -83,7 +83,7 @@ def regressor(
         raise ValueError(f"kernel_size: got {kernel_size}; expected an odd number >= 1, which keeps height and width")
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
-# %% ../nbs/05_hints.ipynb #cell-051
+# %% ../nbs/05_hints.ipynb #cell-053
 def attention_map(
     f: torch.Tensor,  # a map, (B, C, H, W), any floating dtype; keeps its gradient
     root: bool = False,  # False: sum of squares over channels; True: its square root, as survey slides have it
@@ -102,7 +102,7 @@ def attention_map(
         strength = torch.linalg.vector_norm(f, dim=1) if root else f.square().sum(1)
         return F.normalize(strength.flatten(1), dim=1, eps=0.5)
 
-# %% ../nbs/05_hints.ipynb #cell-055
+# %% ../nbs/05_hints.ipynb #cell-057
 def _check_positions(fs, ft):
     "Refuse pairs of maps that differ in more than their channels."
     for k, (f_s, f_t) in enumerate(zip(fs, ft)):
@@ -113,7 +113,7 @@ def _check_positions(fs, ft):
         if (len(f_s), *f_s.shape[2:]) != (B, H, W):
             raise ValueError(f"fs[{k}]: got shape {tuple(f_s.shape)}; expected ({B}, any, {H}, {W}) as in ft[{k}]")
 
-# %% ../nbs/05_hints.ipynb #cell-056
+# %% ../nbs/05_hints.ipynb #cell-058
 def attention_loss(
     fs: list,  # student's maps, each (B, C, H, W), any floating dtype
     ft: list,  # teacher's maps, same B, H, W, any number of channels, any floating dtype, detached here
@@ -135,7 +135,7 @@ def attention_loss(
             return sum(w * torch.linalg.vector_norm(gap, dim=1).mean() for w, gap in zip(weights, gaps))
         return sum(w * gap.square().mean() for w, gap in zip(weights, gaps))
 
-# %% ../nbs/05_hints.ipynb #cell-078
+# %% ../nbs/05_hints.ipynb #cell-080
 def activation_boundary_loss(
     fs: list,  # student's maps before the ReLU, after the connector, (B, C, H, W) or (B, C), any floating dtype
     ft: list,  # teacher's maps before the ReLU, same shapes, any floating dtype, detached here
@@ -156,7 +156,7 @@ def activation_boundary_loss(
         hinges = [(margin + side * widen(f_s)).relu() for side, f_s in zip(sides, fs)]
         return sum(w * h.square().sum() / len(h) for w, h in zip(weights, hinges))
 
-# %% ../nbs/05_hints.ipynb #cell-092
+# %% ../nbs/05_hints.ipynb #cell-094
 def connector(
     in_channels: int,  # channels of the student's map
     out_channels: int,  # channels of the teacher's map

@@ -6,7 +6,7 @@
 __all__ = ['CONVENTIONS', 'soft_targets', 'label_loss', 'kd_loss', 'translate', 'mutual_loss', 'smoothed_labels',
            'virtual_teacher', 'edited_label']
 
-# %% ../nbs/04_logits.ipynb #cell-002
+# %% ../nbs/04_logits.ipynb #cell-004
 import inspect
 import math
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from .core import widen
 
-# %% ../nbs/04_logits.ipynb #cell-011
+# %% ../nbs/04_logits.ipynb #cell-013
 def _check_logits(name, z, T):
     "Refuse logits that are no (batch, classes) matrix, and a temperature that is no positive number."
     if z.ndim != 2 or z.numel() == 0:
@@ -31,7 +31,7 @@ def _check_pair(name, a, other, b, T):
         if a.shape[axis] != b.shape[axis]:
             raise ValueError(f"{name}: got {what} {a.shape[axis]}; expected {b.shape[axis]} as in {other}")
 
-# %% ../nbs/04_logits.ipynb #cell-013
+# %% ../nbs/04_logits.ipynb #cell-015
 def soft_targets(
     z: torch.Tensor,  # logits (B, C), any floating dtype
     T: float = 4.0,  # temperature > 0, in the unit of the logits
@@ -45,7 +45,7 @@ def soft_targets(
     with torch.autocast(z.device.type, enabled=False):
         return F.softmax(widen(z) / T, dim=1)
 
-# %% ../nbs/04_logits.ipynb #cell-019
+# %% ../nbs/04_logits.ipynb #cell-021
 def label_loss(
     z_s: torch.Tensor,  # student's logits (B, C), any floating dtype
     p_t: torch.Tensor,  # target probabilities (B, C), already softened, rows sum to 1 (not checked), detached here
@@ -65,7 +65,7 @@ def label_loss(
         total = F.kl_div(log_p_s, widen(p_t.detach()), reduction="sum")
         return T**2 * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
 
-# %% ../nbs/04_logits.ipynb #cell-022
+# %% ../nbs/04_logits.ipynb #cell-024
 def kd_loss(
     z_s: torch.Tensor,  # student's logits (B, C), any floating dtype
     z_t: torch.Tensor,  # teacher's logits (B, C), any floating dtype, detached here
@@ -80,7 +80,7 @@ def kd_loss(
     _check_pair("z_s", z_s, "z_t", z_t, T)
     return label_loss(z_s, soft_targets(z_t.detach(), T), T, reduction)
 
-# %% ../nbs/04_logits.ipynb #cell-049
+# %% ../nbs/04_logits.ipynb #cell-051
 CONVENTIONS = {  # public code: its weight(s) as published, T and class count C -> (w_hard, w_soft)
     "RepDistiller": lambda w_ce, w_kd, T, C: (w_ce, w_kd),
     "mdistiller": lambda w_ce, w_kd, T, C: (w_ce, w_kd),
@@ -122,7 +122,7 @@ def translate(
         raise ValueError(f"num_classes: got {num_classes}; expected at least 2")
     return CONVENTIONS[code](*weights, T, num_classes)
 
-# %% ../nbs/04_logits.ipynb #cell-062
+# %% ../nbs/04_logits.ipynb #cell-064
 def mutual_loss(
     z: torch.Tensor,  # logits (B, C) of the net that learns, any floating dtype
     peers: list,  # logits of the K-1 other nets on the same pictures, each (B, C), detached here
@@ -141,7 +141,7 @@ def mutual_loss(
         _check_pair(f"peers[{j}]", peer, "z", z, T)
     return sum(kd_loss(z, peer, T) for peer in peers) / len(peers)
 
-# %% ../nbs/04_logits.ipynb #cell-070
+# %% ../nbs/04_logits.ipynb #cell-072
 def _check_labels(y):
     "Refuse labels that are no vector of whole numbers."
     if y.ndim != 1 or y.numel() == 0 or y.dtype.is_floating_point or y.dtype == torch.bool:
@@ -165,7 +165,7 @@ def smoothed_labels(
     others = torch.full((len(y), num_classes), (1 - correct) / (num_classes - 1), dtype=torch.float32, device=y.device)
     return others.scatter(1, y[:, None].long(), correct)
 
-# %% ../nbs/04_logits.ipynb #cell-073
+# %% ../nbs/04_logits.ipynb #cell-075
 def virtual_teacher(
     y: torch.Tensor,  # labels (B,), any integer dtype, from 0 to num_classes - 1
     num_classes: int,  # number of classes C, at least 2
@@ -183,7 +183,7 @@ def virtual_teacher(
     p = smoothed_labels(y, num_classes, correct)
     return soft_targets(p.log() if form == "paper" else p, T)
 
-# %% ../nbs/04_logits.ipynb #cell-081
+# %% ../nbs/04_logits.ipynb #cell-083
 def edited_label(
     p_t: torch.Tensor,  # teacher's probabilities (B, C), already softened, any floating dtype, detached here
     y: torch.Tensor,  # labels (B,), any integer dtype, from 0 to C - 1

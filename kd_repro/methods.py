@@ -8,7 +8,7 @@ __all__ = ['KNOWLEDGE', 'points', 'section_ends', 'before_relu', 'at', 'teachers
            'selective', 'feature_ensemble', 'unified', 'noisy', 'dropped', 'heterogeneous', 'peers', 'gate',
            'constraint']
 
-# %% ../nbs/11_methods.ipynb #cell-002
+# %% ../nbs/11_methods.ipynb #cell-004
 from functools import partial
 
 import torch
@@ -25,7 +25,7 @@ from .teachers import (Gate, dropout_passes, ensemble_peers_loss, feature_ensemb
                                mean_soft_targets, noisy_logits, nonlinear_regressor, unified_loss)
 from .train import Joined, step, thaw
 
-# %% ../nbs/11_methods.ipynb #cell-006
+# %% ../nbs/11_methods.ipynb #cell-008
 _POINTS: dict = {}  # tracing a network takes a tenth of a second, and its end points depend on its architecture only
 
 def points(n, role: str, kind: str = "first") -> list[tuple[str, str]]:
@@ -58,7 +58,7 @@ def teachers(n) -> list[str]:
     "Roles of a stage's teachers: `teacher`, or `teacher1`, `teacher2`, ..."
     return [role for role in n.players if role.startswith("teacher")]
 
-# %% ../nbs/11_methods.ipynb #cell-009
+# %% ../nbs/11_methods.ipynb #cell-011
 @step()
 def ce(n, b, p, t):
     "Cross-entropy alone."
@@ -72,7 +72,7 @@ def kd(n, b, p, t):
     soft = kd_loss(z_s, z_ts[0], p.T) if len(z_ts) == 1 else label_loss(z_s, mean_soft_targets(z_ts, p.T), p.T)
     yield at(p.w_hard, t) * F.cross_entropy(z_s, b.y) + at(p.w_soft, t) * soft
 
-# %% ../nbs/11_methods.ipynb #cell-011
+# %% ../nbs/11_methods.ipynb #cell-013
 @step(w_hard=.1, w_soft=.9, T=20.0, correct=.99, form="paper")
 def virtual(n, b, p, t):
     "Soft targets of a virtual teacher. Source: Yuan et al. 2020."
@@ -108,7 +108,7 @@ def wskd(n, b, p, t):
         mean = p.w_hard * F.cross_entropy(z_s, y) + p.w_soft * label_loss(z_s, edited_label(soft_targets(z_t[wrong], p.T), y, p.edit), p.T)
         yield mean * (len(y) / len(b.y))
 
-# %% ../nbs/11_methods.ipynb #cell-013
+# %% ../nbs/11_methods.ipynb #cell-015
 def mapped(n, sections: tuple, helper: str, fs: list) -> list:
     "A student's maps through the stage's helper networks `<helper><section>`, where there are any."
     return [n[f"{helper}{s}"](f) if f"{helper}{s}" in n.players else f for s, f in zip(sections, fs)]
@@ -144,7 +144,7 @@ network(regressor)
 network(connector)
 network(nonlinear_regressor)
 
-# %% ../nbs/11_methods.ipynb #cell-015
+# %% ../nbs/11_methods.ipynb #cell-017
 @step(groups=..., weight=..., endpoints="first", shuffled=False, form="paper", pooling="max", mispaired=False)
 def fsp(n, b, p, t):
     "FSP loss over spans of sections. Source: Yim et al. 2017, eq. 1-2."
@@ -174,7 +174,7 @@ def _average_pooled(f1: torch.Tensor, f2: torch.Tensor) -> tuple[torch.Tensor, t
     "The larger first map averaged to the size of the second, as public codes do; the paper takes the maximum."
     return F.adaptive_avg_pool2d(f1.float(), f2.shape[2:]), f2
 
-# %% ../nbs/11_methods.ipynb #cell-017
+# %% ../nbs/11_methods.ipynb #cell-019
 @step(w_distance=25.0, w_angle=50.0, w_hard=1.0)
 def rkd(n, b, p, t):
     "Distances and angles of L2-normalised embeddings. Source: Park et al. 2019."
@@ -190,7 +190,7 @@ def kd_svd(n, b, p, t):
     (z_s, *fs), ft = n.student(b.x, ("output", *taps["student"])), n.teacher(b.x, taps["teacher"])
     yield {"student": Joined([F.cross_entropy(z_s.float(), b.y), p.weight * kd_svd_loss(fs, ft, p.k)], partial(clip_to_task, epoch=b.epoch))}
 
-# %% ../nbs/11_methods.ipynb #cell-019
+# %% ../nbs/11_methods.ipynb #cell-021
 @network
 class selection(nn.Module):
     "Which training pictures are taught, and what it was decided from."
@@ -223,7 +223,7 @@ def selective(n, b, p, t):
     e_t, = n.teacher(b.x, ("flatten",))
     yield task + p.weight * hint_loss([e_s[keep]], [e_t[keep]]) * keep.float().mean() if keep.any() else task
 
-# %% ../nbs/11_methods.ipynb #cell-021
+# %% ../nbs/11_methods.ipynb #cell-023
 @step(weight=1.0, w_hard=1.0)
 def feature_ensemble(n, b, p, t):
     "The last section's map of every teacher, each through a regressor of its own. Source: Park and Kwak 2019."
@@ -286,7 +286,7 @@ def gate(in_features: int, branches: int) -> Gate:
     "The gate of an ensemble of peers, see `teachers.Gate`."
     return Gate(in_features, branches)
 
-# %% ../nbs/11_methods.ipynb #cell-023
+# %% ../nbs/11_methods.ipynb #cell-025
 def _looked_at(n, role: str, knowledge: str) -> tuple[str, ...]:
     "The feature points of a kind of knowledge, at its usual places."
     ends = section_ends(n, role, (1, 2, 3))

@@ -6,7 +6,7 @@
 __all__ = ['NETWORKS', 'PLAIN_10', 'PLAIN_100', 'network', 'build', 'Subsample', 'ResidualModule', 'cifar_resnet', 'FixedSize',
            'same_padding', 'Unnormalise', 'strided_cnn', 'plain_cnn', 'torchvision_resnet']
 
-# %% ../nbs/02_models.ipynb #cell-002
+# %% ../nbs/02_models.ipynb #cell-004
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# %% ../nbs/02_models.ipynb #cell-006
+# %% ../nbs/02_models.ipynb #cell-008
 NETWORKS: dict[str, Callable] = {}
 
 def network(make: Callable) -> Callable:
@@ -32,7 +32,7 @@ def build(
     arguments: dict,  # its arguments
     generator: torch.Generator,  # where the initial weights are drawn from
 ) -> nn.Module:
-    "A network with initial weights of its own stream; the global generator is left as it was."
+    "A network with initial weights of its own stream; the global generator is left as it was. Raises: ValueError for an unknown name or argument."
     if name not in NETWORKS:
         raise ValueError(f"network: no network {name!r}; there is {', '.join(sorted(NETWORKS))}")
     with torch.random.fork_rng(devices=[]):
@@ -40,7 +40,7 @@ def build(
         try: return NETWORKS[name](**arguments)
         except TypeError as error: raise ValueError(f"network {name!r}: {error}") from error
 
-# %% ../nbs/02_models.ipynb #cell-008
+# %% ../nbs/02_models.ipynb #cell-010
 class Subsample(nn.Module):
     "Option A shortcut: every `stride`-th pixel, zero channels appended. Source: He et al. 2016, section 4.2."
     def __init__(self, stride: int, extra: int):
@@ -48,9 +48,10 @@ class Subsample(nn.Module):
         self.stride, self.extra = stride, extra
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "(B, C, H, W) -> (B, C + extra, H / stride, W / stride), sizes rounded up."
         return F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, 0, self.extra))
 
-# %% ../nbs/02_models.ipynb #cell-011
+# %% ../nbs/02_models.ipynb #cell-013
 class ResidualModule(nn.Module):
     "Two 3x3 convolutions and a shortcut, ReLU after the addition."
     def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str):
@@ -67,10 +68,11 @@ class ResidualModule(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride), sizes rounded up."
         y = self.relu(self.bn1(self.conv1(x)))
         return self.relu_1(self.bn2(self.conv2(y)) + self.shortcut(x))
 
-# %% ../nbs/02_models.ipynb #cell-014
+# %% ../nbs/02_models.ipynb #cell-016
 @network
 def cifar_resnet(
     depth: int,              # 6n+2: 8, 14, 20, 26, 32, 44, 56, 110
@@ -81,7 +83,7 @@ def cifar_resnet(
     shortcut: str = "A",     # A: subsample and zero-pad; B: 1x1 convolution with BN
     input_bn: bool = False,  # batch normalisation of the raw input
 ) -> nn.Sequential:
-    "CIFAR ResNet: (B, in_channels, H, W) to (B, num_classes). Source: He et al. 2016, 4.2; Yim et al. 2017, Fig. 2."
+    "CIFAR ResNet: (B, in_channels, H, W) to (B, num_classes). Source: He et al. 2016, 4.2; Yim et al. 2017, Fig. 2. Raises: ValueError naming the argument."
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth: {depth} is not 6n+2 with n >= 1; use 8, 14, 20, 26, 32, ...")
     if shortcut not in ("A", "B"):
@@ -108,12 +110,13 @@ def cifar_resnet(
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
     return net
 
-# %% ../nbs/02_models.ipynb #cell-026
+# %% ../nbs/02_models.ipynb #cell-028
 class FixedSize(nn.Sequential):
     "Named layers in a row, built for one picture size; a picture that fails because of its size is refused in plain words."
     shape: tuple | None = None  # (C, H, W) it was built for
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "(B, C, H, W) -> logits (B, K). Raises: ValueError for pictures of another size."
         try:
             return super().forward(x)
         except RuntimeError as error:  # looked at only when it failed: an `if` on a size could not be traced
@@ -136,7 +139,7 @@ def _positive(**numbers: int) -> None:
         if number < 1:
             raise ValueError(f"{name}: {number}; at least 1 is needed")
 
-# %% ../nbs/02_models.ipynb #cell-029
+# %% ../nbs/02_models.ipynb #cell-031
 def same_padding(
     size: int,    # pixels along one side
     kernel: int,  # pixels
@@ -147,7 +150,7 @@ def same_padding(
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
-# %% ../nbs/02_models.ipynb #cell-036
+# %% ../nbs/02_models.ipynb #cell-038
 class Unnormalise(nn.Module):
     "A normalised batch back to pixels from 0 to 1: x * std + mean."
     def __init__(
@@ -160,9 +163,10 @@ class Unnormalise(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "(B, C, H, W), normalised -> the same shape, pixels from 0 to 1."
         return x * self.std + self.mean
 
-# %% ../nbs/02_models.ipynb #cell-038
+# %% ../nbs/02_models.ipynb #cell-040
 @network
 def strided_cnn(
     channels: tuple = (256, 512),  # of each convolution; (64, 256) is the student
@@ -195,7 +199,7 @@ def strided_cnn(
             nn.init.zeros_(part.bias)
     return _fixed(parts, in_channels, size)
 
-# %% ../nbs/02_models.ipynb #cell-046
+# %% ../nbs/02_models.ipynb #cell-048
 PLAIN_10 = {
     2: ((16, "M", 16, "M"), None),
     4: ((16, 16, "M", 32, 32, "M"), None),
@@ -245,7 +249,7 @@ def plain_cnn(
     parts["fc"] = nn.Linear(hidden or features, num_classes)
     return _fixed(parts, in_channels, size)
 
-# %% ../nbs/02_models.ipynb #cell-054
+# %% ../nbs/02_models.ipynb #cell-056
 _RESNET34 = "resnet34-b627a593.pth"  # torchvision's ResNet34_Weights.IMAGENET1K_V1
 
 

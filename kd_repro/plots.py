@@ -6,7 +6,7 @@
 __all__ = ['COLORS', 'DASHES', 'MARKERS', 'style', 'save_figure', 'save_table', 'forest', 'table_figure', 'figure_numbers',
            'training_log', 'reaching', 'curves', 'matrix_gallery', 'flow_diagram']
 
-# %% ../nbs/15_plots.ipynb #cell-002
+# %% ../nbs/15_plots.ipynb #cell-004
 import io
 import json
 import math
@@ -24,12 +24,12 @@ from matplotlib.transforms import offset_copy
 from .claims import NOT_RUN, scale_note, summarize
 from .core import atomic_write
 
-# %% ../nbs/15_plots.ipynb #cell-010
+# %% ../nbs/15_plots.ipynb #cell-012
 COLORS = ("#000000", "#00508f", "#b5432a", "#22ab99", "#e29330", "#a9c6e8")
 DASHES = ((), (5, 2), (1.2, 1.6), (6, 2, 1.2, 2), (8, 3), (3, 2, 1, 2, 1, 2))
 MARKERS = ("o", "s", "^", "D", "v", "X")
 
-# %% ../nbs/15_plots.ipynb #cell-012
+# %% ../nbs/15_plots.ipynb #cell-014
 def style():                       # context manager, also a decorator
     "The project's matplotlib settings for the time of a `with` block; nothing outside it changes."
     dashes = [(0, d) if d else "-" for d in DASHES]
@@ -42,14 +42,14 @@ def style():                       # context manager, also a decorator
         "savefig.dpi": 200, "svg.hashsalt": "kd_repro", "xtick.labelsize": 8, "ytick.labelsize": 8,
     })
 
-# %% ../nbs/15_plots.ipynb #cell-017
+# %% ../nbs/15_plots.ipynb #cell-019
 def _file_base(folder, name):
     "folder/name without an ending; the name is one plain word, so that no file lands elsewhere."
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(f"name is {name!r}, expected letters, digits, _ and - only, without folder and ending")
     return Path(folder) / name
 
-# %% ../nbs/15_plots.ipynb #cell-019
+# %% ../nbs/15_plots.ipynb #cell-021
 def _json_text(provenance):
     "Indented JSON with sorted keys; NumPy scalars and paths become plain, NaN and the rest are refused."
     def plain(value):
@@ -60,7 +60,7 @@ def _json_text(provenance):
     try: return json.dumps(provenance, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False, default=plain) + "\n"
     except (TypeError, ValueError) as e: raise ValueError(f"provenance: got {e}; expected text, finite numbers, lists and dicts with text keys") from None
 
-# %% ../nbs/15_plots.ipynb #cell-021
+# %% ../nbs/15_plots.ipynb #cell-023
 def save_figure(
     fig,                    # matplotlib figure
     folder,                 # where the files go, made if missing: figures/<scale>
@@ -82,7 +82,7 @@ def save_figure(
     files |= {"csv": numbers.to_csv(index=False, lineterminator="\n"), "json": _json_text(provenance)}
     return [atomic_write(base.with_name(f"{name}.{ending}"), content) for ending, content in files.items()]
 
-# %% ../nbs/15_plots.ipynb #cell-027
+# %% ../nbs/15_plots.ipynb #cell-029
 def _printed(table, digits, dash):
     "The table as text: fixed digits, `dash` for missing, `not run` as the mean of rows with n = 0."
     def text(value):
@@ -92,7 +92,7 @@ def _printed(table, digits, dash):
     if {"n", "mean"} <= set(table.columns): shown.loc[(table["n"] == 0).to_numpy(), "mean"] = "not run"
     return shown
 
-# %% ../nbs/15_plots.ipynb #cell-029
+# %% ../nbs/15_plots.ipynb #cell-031
 def _sides(shown):
     "right for columns of numbers, left for the rest."
     number = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?|–|--|not run")
@@ -105,13 +105,13 @@ def _markdown(shown, title, caption="", notes=()):
     parts = [f"**{title}**" if title else "", caption, text, "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
-# %% ../nbs/15_plots.ipynb #cell-032
+# %% ../nbs/15_plots.ipynb #cell-034
 def _latex(shown, title, name):
     "A booktabs table with caption and label."
     caption = re.sub(r"([&%$#_{}])", r"\\\1", title) or None
     return "% needs \\usepackage{booktabs}\n" + shown.to_latex(index=False, escape=True, caption=caption, label=f"tab:{name}", position="htbp", column_format="".join(side[0] for side in _sides(shown)))
 
-# %% ../nbs/15_plots.ipynb #cell-034
+# %% ../nbs/15_plots.ipynb #cell-036
 def save_table(
     table: pd.DataFrame,  # one row per line; the column names become the header
     folder,               # where the files go, made if missing: figures/<scale>
@@ -132,13 +132,13 @@ def save_table(
              "tex": _latex(_printed(table, digits, "--"), ". ".join(filter(None, [title, caption])), name)}
     return [atomic_write(base.with_name(f"{name}.{ending}"), content) for ending, content in files.items()]
 
-# %% ../nbs/15_plots.ipynb #cell-037
+# %% ../nbs/15_plots.ipynb #cell-039
 def _pale(printed, verdicts):
     "Which published numbers come from another scale; a row not run goes with the other rows of its table."
     pale = ((verdicts == "not comparable") & printed.notna()).to_numpy()
     return pale | ((verdicts == "not run").to_numpy() & pale.any())
 
-# %% ../nbs/15_plots.ipynb #cell-039
+# %% ../nbs/15_plots.ipynb #cell-041
 def forest(
     table: pd.DataFrame,      # from `comparison_table`: row, mean, low, high, published, verdict
     ax=None,                  # axes to draw on; None makes a figure
@@ -171,7 +171,7 @@ def forest(
         _forest_legend(ax, (shown & ~pale).any(), (shown & pale).any(), together)
     return ax
 
-# %% ../nbs/15_plots.ipynb #cell-040
+# %% ../nbs/15_plots.ipynb #cell-042
 def _forest_legend(ax, comparable, pale, together):
     "Legend below the axes, with only the signs that were drawn."
     diamond = dict(marker="d", ls="", mfc="none", mew=1.2, ms=8)
@@ -182,7 +182,7 @@ def _forest_legend(ax, comparable, pale, together):
     below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")   # clear of the axis label, however low the axes are
     ax.legend(handles=signs, loc="upper center", bbox_to_anchor=(.5, 0), bbox_transform=below, ncols=len(signs), columnspacing=1.2)
 
-# %% ../nbs/15_plots.ipynb #cell-046
+# %% ../nbs/15_plots.ipynb #cell-048
 def table_figure(
     table: pd.DataFrame,   # from `comparison_table` or `multi_net_table`
     pairs: pd.DataFrame,   # from `paired_table`
@@ -204,7 +204,7 @@ def figure_numbers(
     "The numbers that `table_figure` shows, for its .csv."
     return pd.concat([table.assign(part="rows"), pairs.assign(part="pairs")], ignore_index=True).set_index("part").reset_index()
 
-# %% ../nbs/15_plots.ipynb #cell-049
+# %% ../nbs/15_plots.ipynb #cell-051
 def training_log(
     found: dict,         # row -> records of its nets; a row with a missing net is left out
 ) -> pd.DataFrame:       # row, seed, quantity ("training loss" or "test accuracy"), iteration (of the last stage), seconds (earlier stages included), value
@@ -220,7 +220,7 @@ def training_log(
     log["seconds"] = log.groupby(["row", "quantity", "iteration"])["seconds"].transform("mean")
     return log
 
-# %% ../nbs/15_plots.ipynb #cell-052
+# %% ../nbs/15_plots.ipynb #cell-054
 def reaching(
     log: pd.DataFrame,   # from `training_log`
     level: float,        # test accuracy in percent
@@ -234,7 +234,7 @@ def reaching(
         lines.append({"row": row} | body | dict(reached=len(nets), minutes=nets["seconds"].mean() / 60))
     return pd.DataFrame(lines)
 
-# %% ../nbs/15_plots.ipynb #cell-055
+# %% ../nbs/15_plots.ipynb #cell-057
 def curves(
     data: pd.DataFrame,  # long form, one row per point and seed
     x: str,              # column of the horizontal axis
@@ -262,13 +262,13 @@ def curves(
         ax.grid(color="#dddddd", lw=.6)
     return ax
 
-# %% ../nbs/15_plots.ipynb #cell-056
+# %% ../nbs/15_plots.ipynb #cell-058
 def _band(values):
     "95 % Student-t interval of the mean at one point of a curve; no width for one seed."
     s = summarize(values)
     return (s["mean"], s["mean"]) if s["n"] < 2 else (s["low"], s["high"])
 
-# %% ../nbs/15_plots.ipynb #cell-061
+# %% ../nbs/15_plots.ipynb #cell-063
 def matrix_gallery(
     matrices,       # rows of 2-D arrays or tensors: matrices[row][column]; sizes may differ between columns
     row_names,      # one name per row
@@ -300,7 +300,7 @@ def matrix_gallery(
         if title: fig.suptitle(title, x=.02, ha="left", fontweight="bold", fontsize=10)
     return fig
 
-# %% ../nbs/15_plots.ipynb #cell-066
+# %% ../nbs/15_plots.ipynb #cell-068
 def flow_diagram(
     steps,         # one list of spans (first, last) per step, sections counted from 1
     n=3,           # number of sections
@@ -319,7 +319,7 @@ def flow_diagram(
         for ax, step, title in zip(axes[0], steps, titles): _draw_step(ax, step, n, title)
     return fig
 
-# %% ../nbs/15_plots.ipynb #cell-067
+# %% ../nbs/15_plots.ipynb #cell-069
 def _draw_step(ax, step, n, title):
     "One panel of `flow_diagram`: longer spans rise higher, each length has its own tone, dash and marker."
     for k in range(1, n + 1):

@@ -10,7 +10,7 @@ __all__ = ['FULL', 'SHORT', 'FLOW', 'SURVEY', 'SURVEY_FIRST', 'CUB', 'SCALES', '
            'selective_net', 'mutual_net', 'shared_nets', 'iterations', 'stopped_teacher', 'assistant_net',
            'growing_net', 'strided_net']
 
-# %% ../nbs/11_recipes.ipynb #cell-002
+# %% ../nbs/11_recipes.ipynb #cell-004
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,7 +20,7 @@ from .data import SETS, class_groups
 from .flow import steps
 from .train import Net, Run, Stage, thaw
 
-# %% ../nbs/11_recipes.ipynb #cell-004
+# %% ../nbs/11_recipes.ipynb #cell-006
 FULL = ((.1, 32_000), (.01, 48_000), (.001, 64_000))          # teacher, original, stage 2 of minimisation
 SHORT = ((.1, 11_000), (.01, 16_000), (.001, 21_000))         # the 21k rows: stage 2 of improvement and fast optimisation
 FLOW = {"cifar10": ((1e-3, 11_000), (1e-4, 16_000), (1e-5, 21_000)),   # stage 1 of FSP
@@ -52,7 +52,7 @@ def schedule(pieces: tuple, factor: Fraction) -> dict:
     until = scaled([u for _, u in pieces], factor)
     return dict(iterations=until[-1], lr=tuple(zip((r for r, _ in pieces), until)))
 
-# %% ../nbs/11_recipes.ipynb #cell-007
+# %% ../nbs/11_recipes.ipynb #cell-009
 def dense_schedules(
     total: int,        # iterations of all steps together, at the papers' scale
     parts: int,        # steps
@@ -76,7 +76,7 @@ def stretched(pieces: tuple, total: int) -> dict:
     until = scaled([Fraction(u, pieces[-1][1]) * total for _, u in pieces], Fraction(1))
     return dict(iterations=until[-1], lr=tuple(zip((r for r, _ in pieces), until)))
 
-# %% ../nbs/11_recipes.ipynb #cell-010
+# %% ../nbs/11_recipes.ipynb #cell-012
 @dataclass(frozen=True)
 class Scale:
     "What a scale sets."
@@ -86,9 +86,10 @@ class Scale:
     width_cifar100: int   # of the first section; the other sets have `width`
     width: int
     data: str | None      # a data set in place of the papers'
+    batch: int = 128      # pictures; the papers print none
 
 
-SCALES = {"smoke": Scale(Fraction(1, 400), 3, 2, 8, 8, "digits"),
+SCALES = {"smoke": Scale(Fraction(1, 400), 3, 2, 8, 8, "digits", 64),
           "lite": Scale(Fraction(1, 20), 3, 5, 16, 16, None),
           "paper": Scale(Fraction(1), 3, 5, 64, 16, None)}
 FAMILIES = ("cifar10", "cifar100", "mnist")
@@ -112,6 +113,7 @@ class Setting:
 
     @property
     def factor(self) -> Fraction:
+        "Share of the papers' iterations."
         return self.own or SCALES[self.scale].factor
 
     @property
@@ -120,10 +122,13 @@ class Setting:
         return range(1, 3 if self.scale == "smoke" else 4)
 
     @property
-    def data(self) -> str: return SCALES[self.scale].data or self.family
+    def data(self) -> str:
+        "The data set that is trained on, a name in data.SETS; at smoke the embedded one."
+        return SCALES[self.scale].data or self.family
 
     @property
     def width(self) -> int:
+        "Channels of the first section."
         return SCALES[self.scale].width_cifar100 if self.family == "cifar100" else SCALES[self.scale].width
 
     @property
@@ -141,6 +146,11 @@ class Setting:
     def first(self) -> tuple:
         "Schedule of FSP's stage 1."
         return SURVEY_FIRST if self.survey else FLOW[self.family]
+
+    @property
+    def batch(self) -> int:
+        "Pictures in a batch."
+        return SCALES[self.scale].batch
 
     def net(self, depth: int, **more) -> Net:
         "The flow papers' network of a depth: option A, batch norm on the input as drawn. The survey's: stem 32, option B."
@@ -161,12 +171,13 @@ class Setting:
     def stage(self, name: str, step: str, nets: dict, pieces: tuple, **more) -> Stage:
         "A stage on a schedule of the papers, at scale."
         own = dict(nesterov=True, weight_decay=5e-4, augment=True) if self.survey else {}
-        return Stage(name, step, nets, **schedule(pieces, self.factor), **own | more)
+        return Stage(name, step, nets, **schedule(pieces, self.factor), **dict(batch=self.batch) | own | more)
 
     def run(self, recipe: str, stages: list, seed: int, **more) -> Run:
+        "These stages on the setting's data."
         return Run(recipe, stages, self.data, seed, self.scale, self.precision, part=self.part, **more)
 
-# %% ../nbs/11_recipes.ipynb #cell-013
+# %% ../nbs/11_recipes.ipynb #cell-015
 def plain_net(s: Setting, depth: int, seed: int, recipe: str, pieces: tuple | None = None, start: Run | None = None, **stage) -> Run:
     "A network trained with cross-entropy; `start` gives its first weights."
     return s.run(recipe, [s.stage("main", "ce", {"student": s.net(depth, weights=start)}, pieces or s.full, **stage)], seed)
@@ -193,7 +204,7 @@ def dense_stages(s: Setting, nets: dict, grouping: str = "by_start", **p) -> lis
     groups = steps(grouping)
     if grouping == "cycled":
         return [flow_stage(s, nets, groups=groups, **p)]
-    return [Stage(f"pretrain{k + 1}", "fsp", nets, p=dict(groups=[group], weight=s.flow_weight) | p, **part)
+    return [Stage(f"pretrain{k + 1}", "fsp", nets, p=dict(groups=[group], weight=s.flow_weight) | p, batch=s.batch, **part)
             for k, (group, part) in enumerate(zip(groups, dense_schedules(s.first[-1][1], len(groups), s.factor)))]
 
 
@@ -211,7 +222,7 @@ def main_stage(s: Setting, student: Net, pieces: tuple | None = None, **stage) -
     "Cross-entropy alone, after a stage 1."
     return s.stage("main", "ce", {"student": student}, pieces or s.full, **stage)
 
-# %% ../nbs/11_recipes.ipynb #cell-015
+# %% ../nbs/11_recipes.ipynb #cell-017
 def fsp_net(s: Setting, depths: tuple, seed: int, pieces: tuple | None = None, recipe: str = "fsp", p: dict = {}, **stage) -> Run:
     "FSP: stage 1 on three matrices, stage 2 on the labels. Source: Yim et al. 2017, Algorithm 1."
     return s.run(recipe, [flow_stage(s, players(s, depths), **p), main_stage(s, s.net(depths[1]), pieces, **stage)], seed)
@@ -231,7 +242,7 @@ def fitnet_net(s: Setting, depths: tuple, seed: int, pieces: tuple | None = None
 def equal_cost_net(s: Setting, depths: tuple, seed: int) -> Run:
     "Our control: the plain student for as many iterations as FSP's two stages together."
     total = fsp_net(s, depths, seed).iterations
-    return s.run("scratch_equal_cost", [Stage("main", "ce", {"student": s.net(depths[1])}, **stretched(s.full, total))], seed)
+    return s.run("scratch_equal_cost", [Stage("main", "ce", {"student": s.net(depths[1])}, batch=s.batch, **stretched(s.full, total))], seed)
 
 
 def taught(s: Setting, recipe: str, step: str, depths: tuple, seed: int, teachers: dict | None = None, p: dict = {}, helpers: dict = {}, **stage) -> Run:
@@ -244,7 +255,7 @@ def kd_net(s: Setting, depths: tuple, seed: int, recipe: str = "kd", teacher: Ru
     "Soft targets of the usual teacher, or of a given run of the first depth. Source: Hinton et al. 2015."
     return taught(s, recipe, "kd", depths, seed, {"teacher": s.net(depths[0], weights=teacher)} if teacher else None, p)
 
-# %% ../nbs/11_recipes.ipynb #cell-018
+# %% ../nbs/11_recipes.ipynb #cell-020
 def attention_first_net(s: Setting, depths: tuple, seed: int) -> Run:
     "Attention maps (square root of the sum of squares) as an initialisation, as the survey describes them."
     return s.run("attention_first", [s.stage("pretrain", "attention", players(s, depths), s.first, p=dict(w_hard=0.0, root=True)), main_stage(s, s.net(depths[1]))], seed)
@@ -260,9 +271,9 @@ def activation_boundary_net(s: Setting, depths: tuple, seed: int) -> Run:
 def selection_stage(s: Setting, nets: dict, **p) -> Stage:
     "One pass over the training pictures, without crops, that ends with the cut; it trains nothing, whatever the scale."
     pictures = s.n_train
-    passes = -(-pictures // 128)
+    passes = -(-pictures // s.batch)
     chosen = Net("selection", dict(pictures=pictures, features=4 * s.width))
-    return Stage("choose", "choose", {"teacher": nets["teacher"], "selection": chosen}, passes, [(0.0, passes)], p, train=["selection"], augment=False)
+    return Stage("choose", "choose", {"teacher": nets["teacher"], "selection": chosen}, passes, [(0.0, passes)], p, train=["selection"], batch=s.batch, augment=False)
 
 
 def selective_net(s: Setting, depths: tuple, seed: int, weight: float = .1) -> Run:
@@ -276,7 +287,7 @@ def mutual_net(s: Setting, depth: int, seed: int, recipe: str = "dml") -> Run:
     "Two nets of one depth that teach each other. Source: Zhang et al. 2018."
     return s.run(recipe, [s.stage("main", "mutual", {"student": s.net(depth), "peer": s.net(depth)}, s.full, train=["student", "peer"])], seed)
 
-# %% ../nbs/11_recipes.ipynb #cell-021
+# %% ../nbs/11_recipes.ipynb #cell-023
 def shared_nets(s: Setting, recipe: str, stage1: Stage, seeds: range, main: Callable[[Net], Stage]) -> list[Run]:
     "Nets that start from one stage 1 (of the first seed) and differ by the streams of their main stage."
     start = s.run(f"{recipe}_stage1", [stage1], seeds[0], test=False)
@@ -291,7 +302,7 @@ def iterations(
     shared = dict.fromkeys(source for run in runs for source in run.sources if not source.test)
     return sum(run.iterations for run in runs) + sum(source.iterations for source in shared)
 
-# %% ../nbs/11_recipes.ipynb #cell-023
+# %% ../nbs/11_recipes.ipynb #cell-025
 def stopped_teacher(s: Setting, depth: int, percent: int) -> Run:
     "A teacher stopped after a share of its iterations, at its first learning rate. Source: Yuan et al. 2020 (De-KD)."
     return plain_net(s, depth, 0, f"teacher stopped at {percent} %", ((s.full[0][0], s.full[-1][1] * percent // 100),))
@@ -313,7 +324,7 @@ def growing_net(s: Setting, depths: tuple, seed: int) -> Run:
     return taught(s, f"gskd_{students[-1]}", "kd", (teacher, students[-1]), seed,
                   {"teacher1": players(s, (teacher, students[-1]))["teacher"], "teacher2": s.net(students[-2], weights=before)})
 
-# %% ../nbs/11_recipes.ipynb #cell-026
+# %% ../nbs/11_recipes.ipynb #cell-028
 def strided_net(s: Setting, which: str, seed: int, recipe: str, teacher: Run | None = None, p: dict = {}) -> Run:
     "The report's teacher or student net; five epochs of its part of the data at `paper`. Source: Mulla 2022."
     shrink = 8 if s.scale == "smoke" else 1

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Record', 'read_record', 'Store', 'usable', 'ensure', 'Job', 'check_records', 'accuracies', 'provenance']
 
-# %% ../nbs/13_records.ipynb #cell-002
+# %% ../nbs/13_records.ipynb #cell-004
 import difflib
 import math
 import time
@@ -25,7 +25,7 @@ from .ensembles import Ensemble, mean_probabilities, results
 from .tables import TARGETS
 from .train import Diverged, Run, accuracy, load_tensors, plain, probabilities, save_tensors, side_by_side, thaw, train_together, weights_sha256
 
-# %% ../nbs/13_records.ipynb #cell-008
+# %% ../nbs/13_records.ipynb #cell-010
 _CODE = code_digest(Path(code_digest.__code__.co_filename).parent)  # of the training code this process runs
 
 
@@ -74,7 +74,7 @@ class Record(BaseModel):
         "Made by other training code than is installed now."
         return self.environment.get("code") != _CODE
 
-# %% ../nbs/13_records.ipynb #cell-010
+# %% ../nbs/13_records.ipynb #cell-012
 def read_record(
     path: str | Path,  # a record's JSON file
 ) -> Record:
@@ -88,7 +88,7 @@ def read_record(
         raise ValueError(f"{path} is not a record: {where}: {first['msg']}{came} ({error.error_count()} fault(s)). "
                          "Restore it from version control, or delete it to make the run again") from error
 
-# %% ../nbs/13_records.ipynb #cell-014
+# %% ../nbs/13_records.ipynb #cell-016
 def _load(path: Path, key: str, weights: dict) -> dict:
     "A file of tensors of the run `key` that holds `weights` (role -> SHA-256). Raises: ValueError that names file and remedy."
     try:
@@ -106,7 +106,7 @@ def _load(path: Path, key: str, weights: dict) -> dict:
             raise ValueError(f"{path}: the weights of {role!r} are not those of the record of {key}. Delete {path} to make it afresh")
     return content
 
-# %% ../nbs/13_records.ipynb #cell-017
+# %% ../nbs/13_records.ipynb #cell-019
 class Store:
     "Folders of a project: records, committed teachers, cached weights, checkpoints."
     COMMIT_BELOW = 3_000_000  # bytes of a teacher's file
@@ -119,11 +119,17 @@ class Store:
         kind = "-ensemble" if isinstance(item, Ensemble) else ""
         return f"{item.recipe}{kind}-{item.data}-s{item.seed}-{item.key}"
 
-    def folder(self, scale: str) -> Path: return self.root / "data" / "records" / scale
+    def folder(self, scale: str) -> Path:
+        "Where the records of a scale lie."
+        return self.root / "data" / "records" / scale
 
-    def cached(self, key: str) -> Path: return self.root / "data" / "cache" / f"{key}.pt"
+    def cached(self, key: str) -> Path:
+        "File of a run's weights and test probabilities."
+        return self.root / "data" / "cache" / f"{key}.pt"
 
-    def checkpoint(self, key: str) -> Path: return self.root / "data" / "checkpoints" / f"{key}.pt"
+    def checkpoint(self, key: str) -> Path:
+        "File of a training that is under way."
+        return self.root / "data" / "checkpoints" / f"{key}.pt"
 
     def lock(self, key: str) -> FileLock:
         "A lock of the operating system: it goes when its process goes, however that ends."
@@ -143,7 +149,7 @@ class Store:
         return sorted(self.folder(item.scale).glob(f"*-{item.key}{suffix}"))
 
     def record(self, item: Run | Ensemble) -> Record | None:
-        "The record of a run, if there is one, done or failed; of several (two machines, two names) a finished one."
+        "The record of a run, if there is one, done or failed; of several (two machines, two names) a finished one. Raises: ValueError for a damaged file."
         last = None
         for path in self.beside(item, ".json"):
             last = read_record(path)
@@ -179,7 +185,7 @@ class Store:
         if sum(t.numel() * t.element_size() for net in nets["nets"].values() for t in net.values()) < self.COMMIT_BELOW:
             save_tensors(self.folder(item.scale) / f"{self.name(item)}.pt", nets)
 
-# %% ../nbs/13_records.ipynb #cell-021
+# %% ../nbs/13_records.ipynb #cell-023
 def _common(item: Run | Ensemble, device: torch.device, started: float) -> dict:
     "Fields of every record."
     return dict(recipe=item.recipe, seed=item.seed, key=item.key, scale=item.scale, data=item.data, data_md5=SETS[item.data].md5,
@@ -247,7 +253,7 @@ def _finish(run: Run, out: dict, pictures: Pictures, store: Store, device: torch
     store.checkpoint(run.key).unlink(missing_ok=True)
     return record
 
-# %% ../nbs/13_records.ipynb #cell-023
+# %% ../nbs/13_records.ipynb #cell-025
 def _make_ensemble(item: Ensemble, store: Store, device: torch.device, data_folder: str) -> Record:
     "Measure the nets of a row together."
     started, y = time.time(), _pictures(item, data_folder).y_test
@@ -265,7 +271,7 @@ def _make_ensemble(item: Ensemble, store: Store, device: torch.device, data_fold
     store.write(item, record)
     return record
 
-# %% ../nbs/13_records.ipynb #cell-027
+# %% ../nbs/13_records.ipynb #cell-029
 def usable(item: Run | Ensemble, store: Store, stale: bool) -> Record | None:
     "A finished record that need not be made again; with `stale`, one that is of today's code down to its sources."
     record = store.done(item)
@@ -276,7 +282,7 @@ def usable(item: Run | Ensemble, store: Store, stale: bool) -> Record | None:
                 return None
     return None if record and stale and record.stale else record
 
-# %% ../nbs/13_records.ipynb #cell-029
+# %% ../nbs/13_records.ipynb #cell-031
 def _make_sources(item: Run | Ensemble, store: Store, stale: bool, **how):
     "Make what the item starts from, where it is missing."
     def lacks(source: Run) -> bool:
@@ -334,7 +340,7 @@ def ensure(
                     _make_runs(missing, store, **how)
     return [store.done(item) for item in items]
 
-# %% ../nbs/13_records.ipynb #cell-045
+# %% ../nbs/13_records.ipynb #cell-047
 class Job(BaseModel):
     "The parameters of a table's notebook, checked."
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -347,16 +353,21 @@ class Job(BaseModel):
     train: bool = True        # False: show what the records hold, the rest as "not run"
 
     def model_post_init(self, _):
+        "Raises: ValueError for an unknown target, naming what is near."
         if self.target not in TARGETS:
             near = difflib.get_close_matches(self.target, TARGETS, 3, .3) or list(TARGETS)
             raise ValueError(f"target: {self.target!r} is not known; near it: {', '.join(near)}")
         self.precision = pick_precision(self.precision, self.where)
 
     @property
-    def where(self) -> torch.device: return pick_device(self.device)
+    def where(self) -> torch.device:
+        'The device, of "auto" the best there is.'
+        return pick_device(self.device)
 
     @property
-    def results(self) -> dict[str, list]: return results(self.target, self.scale, self.precision)
+    def results(self) -> dict[str, list]:
+        "Row -> the runs it needs, and last its ensemble."
+        return results(self.target, self.scale, self.precision)
 
     def collect(self, store: Store | None = None, progress: bool = True, weights: bool = False) -> dict[str, list]:
         "Row -> records of its nets (and last of its ensemble), made where they (or, if asked for, their weights) are missing; None for what is not run."
@@ -366,7 +377,7 @@ class Job(BaseModel):
         check_records([r for row in found.values() for r in row if r])
         return found
 
-# %% ../nbs/13_records.ipynb #cell-048
+# %% ../nbs/13_records.ipynb #cell-050
 def check_records(
     records: list[Record],
 ):
@@ -392,7 +403,7 @@ def check_records(
                 raise ValueError(f"records: {r.recipe} seed {r.seed} ({r.key}) was made from other weights of {here[key].recipe} seed {here[key].seed} ({key}) "
                                  "than the record in this table, which was made again. Delete the record of one of the two and run again")
 
-# %% ../nbs/13_records.ipynb #cell-050
+# %% ../nbs/13_records.ipynb #cell-052
 def accuracies(
     records: list,  # records of a row, None for what is not run
 ) -> dict[int, float]:
@@ -400,7 +411,7 @@ def accuracies(
     nets = [r for r in records if r is None or isinstance(r.run, dict)]
     return {r.seed: r.accuracy for r in nets} if all(nets) else {}
 
-# %% ../nbs/13_records.ipynb #cell-052
+# %% ../nbs/13_records.ipynb #cell-054
 def provenance(
     job: Job,
     found: dict,  # row -> records

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['rkd_distance_loss', 'rkd_angle_loss', 'kd_svd_loss', 'clip_to_task']
 
-# %% ../nbs/07_relations.ipynb #cell-002
+# %% ../nbs/07_relations.ipynb #cell-004
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# %% ../nbs/07_relations.ipynb #cell-010
+# %% ../nbs/07_relations.ipynb #cell-012
 def _exact(x_s, x_t):
     "Both in float32, or in float64 if either is; the teacher's detached."
     dtype = torch.float64 if torch.float64 in (x_s.dtype, x_t.dtype) else torch.float32
@@ -37,7 +37,7 @@ def _differences(e):
     apart = squares > 0
     return difference, torch.where(apart, squares, 1).sqrt(), apart
 
-# %% ../nbs/07_relations.ipynb #cell-013
+# %% ../nbs/07_relations.ipynb #cell-015
 def rkd_distance_loss(
     e_s: Tensor,  # student's embeddings, (B, D_s), any floating dtype, B >= 2
     e_t: Tensor,  # teacher's embeddings of the same pictures, (B, D_t), any floating dtype, detached here
@@ -58,7 +58,7 @@ def rkd_distance_loss(
             relations.append(length / torch.where(mean > 0, mean, 1))
         return F.smooth_l1_loss(*relations)
 
-# %% ../nbs/07_relations.ipynb #cell-017
+# %% ../nbs/07_relations.ipynb #cell-019
 def rkd_angle_loss(
     e_s: Tensor,  # student's embeddings, (B, D_s), any floating dtype, B >= 3
     e_t: Tensor,  # teacher's embeddings of the same pictures, (B, D_t), any floating dtype, detached here
@@ -78,7 +78,7 @@ def rkd_angle_loss(
             cosines.append(torch.bmm(unit, unit.mT))
         return F.smooth_l1_loss(*cosines)
 
-# %% ../nbs/07_relations.ipynb #cell-041
+# %% ../nbs/07_relations.ipynb #cell-043
 def _directions(
     f,  # maps, (B, C, H, W), float32 or float64
     n,  # how many, at most C
@@ -99,7 +99,7 @@ def _directions(
     present = (values[:, :n] > noise).to(f.dtype)
     return (first + change) * present[:, None], values[:, :n].clamp(min=0).sqrt() * present
 
-# %% ../nbs/07_relations.ipynb #cell-045
+# %% ../nbs/07_relations.ipynb #cell-047
 def _positive(v):
     "Turn each vector (B, C, n) so that its entries sum to more than 0, or, if they sum to 0, its largest entry is positive."
     tiny = 16 * v.shape[1] * torch.finfo(v.dtype).eps
@@ -115,12 +115,12 @@ def _matched(candidates, target):
     chosen = candidates.gather(2, best.expand(-1, target.shape[1], -1))
     return chosen * torch.where(cosine.gather(1, best) < 0, -1, 1)
 
-# %% ../nbs/07_relations.ipynb #cell-048
+# %% ../nbs/07_relations.ipynb #cell-050
 def _relation(v, w):
     "`exp(-(v_i - w_j)²/8) - 1`, (B, C1, C2, k), of vectors (B, C1, k) and (B, C2, k)."
     return torch.expm1((v[:, :, None] - w[:, None]).square() / -8)
 
-# %% ../nbs/07_relations.ipynb #cell-050
+# %% ../nbs/07_relations.ipynb #cell-052
 def _check_consecutive(fs, ft, k, weights):
     "Refuse lists that are no consecutive maps of two nets with the same channels."
     for name, maps in (("fs", fs), ("ft", ft)):
@@ -145,7 +145,7 @@ def _check_consecutive(fs, ft, k, weights):
     if weights is not None and len(weights) != len(fs) - 1:
         raise ValueError(f"weights: got {len(weights)} number(s); expected {len(fs) - 1}, one for each pair of consecutive maps")
 
-# %% ../nbs/07_relations.ipynb #cell-052
+# %% ../nbs/07_relations.ipynb #cell-054
 def kd_svd_loss(
     fs: list,  # student's consecutive maps, each (B, C_i, h, w), any floating dtype; at least two
     ft: list,  # teacher's maps, (B, C_i, H, W), the same C_i, heights and widths may differ; detached here
@@ -173,7 +173,7 @@ def kd_svd_loss(
         changes = [_relation(v, w) - _relation(v_t, w_t) for (v, v_t), (w, w_t) in zip(ends, ends[1:])]
         return sum(weight * change.square().sum((1, 2, 3)).mean() for weight, change in zip(weights, changes))
 
-# %% ../nbs/07_relations.ipynb #cell-074
+# %% ../nbs/07_relations.ipynb #cell-076
 def clip_to_task(
     task: list,  # gradients of the task loss, one for each parameter tensor, None where it does not reach
     transfer: list,  # gradients of the transfer loss for the same tensors, None where it does not reach

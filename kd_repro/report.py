@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ORDER', 'measured', 'accuracy_columns', 'results_table', 'differences', 'report']
 
-# %% ../nbs/17_report.ipynb #cell-002
+# %% ../nbs/17_report.ipynb #cell-004
 import base64
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ from .records import Job, Store, accuracies, provenance
 from .tables import TARGETS
 from .workflow import files_of, outdated
 
-# %% ../nbs/17_report.ipynb #cell-005
+# %% ../nbs/17_report.ipynb #cell-007
 ORDER = (("paper", "bf16"), ("paper", "float32"), ("lite", "float32"), ("lite", "bf16"))
 
 def measured(
@@ -80,7 +80,7 @@ def differences(
             lines.append((target, r.row.replace(" - ", " − "), f"{r.mean:+.2f} ({r.low:+.2f} to {r.high:+.2f})", r.n, job.scale if job else "", r.verdict))
     return pd.DataFrame(lines, columns=["table", "difference", "ours, points (95 %)", "n", "scale", "came out"])
 
-# %% ../nbs/17_report.ipynb #cell-009
+# %% ../nbs/17_report.ipynb #cell-011
 def _in_words(target: str, scale: str, job: Job | None, found: dict, store: Store) -> list[str]:
     "What made a target's numbers, as sentences."
     records = [r for made in found.values() for r in made if r]

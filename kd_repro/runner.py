@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_parameters', 'execute', 'Task', 'Plan', 'gpu_of_its_own', 'notebook_of', 'make_results', 'make_table', 'job']
 
-# %% ../nbs/16_runner.ipynb #cell-002
+# %% ../nbs/16_runner.ipynb #cell-004
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must stand before torch loads: threads that wait do not burn the core of others
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .core import atomic_write, project_root
 
-# %% ../nbs/16_runner.ipynb #cell-007
+# %% ../nbs/16_runner.ipynb #cell-009
 def check_parameters(
     notebook: str | Path,  # the notebook to run
     given: dict,           # parameters to run it with
@@ -48,7 +48,7 @@ def check_parameters(
         if type(value) is not type(known[name]):
             raise ValueError(f"{notebook}: parameter {name!r} is {value!r} of type {type(value).__name__}, expected {type(known[name]).__name__}")
 
-# %% ../nbs/16_runner.ipynb #cell-009
+# %% ../nbs/16_runner.ipynb #cell-011
 def execute(
     notebook: str | Path,  # a parameterised notebook
     out: str | Path,       # the executed copy; a failed one is kept as <name>.failed.ipynb
@@ -81,7 +81,7 @@ def execute(
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../nbs/16_runner.ipynb #cell-012
+# %% ../nbs/16_runner.ipynb #cell-014
 class Task(BaseModel):
     "One job of a plan: results to make together, or a table."
     model_config = ConfigDict(extra="forbid")
@@ -106,7 +106,7 @@ class Plan(BaseModel):
     stale: bool
     tasks: dict[str, Task]
 
-# %% ../nbs/16_runner.ipynb #cell-015
+# %% ../nbs/16_runner.ipynb #cell-017
 @contextmanager
 def gpu_of_its_own(device: str) -> Iterator[str]:
     "The device for a job: one GPU that no other job on this machine uses, unless a scheduler assigns them."
@@ -129,7 +129,7 @@ def gpu_of_its_own(device: str) -> Iterator[str]:
             return
         time.sleep(1)
 
-# %% ../nbs/16_runner.ipynb #cell-017
+# %% ../nbs/16_runner.ipynb #cell-019
 def notebook_of(target: str) -> Path:
     "The notebook of a target. Raises: FileNotFoundError where there is no project around."
     places = [project_root() / "nbs" / folder / f"{target}.ipynb" for folder in ("papers", "studies")]

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['energy', 'minimum_cut', 'keep_costs', 'neighbours', 'energy_terms', 'select']
 
-# %% ../nbs/08_selection.ipynb #cell-002
+# %% ../nbs/08_selection.ipynb #cell-004
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# %% ../nbs/08_selection.ipynb #cell-010
+# %% ../nbs/08_selection.ipynb #cell-012
 def _graph(keep_cost, discard_cost, pairs, strengths):
     "The terms of the energy as float64 arrays of one length, pairs as two arrays of int64."
     keep_cost, discard_cost, strengths = (np.asarray(a, dtype=np.float64) for a in (keep_cost, discard_cost, strengths))
@@ -37,7 +37,7 @@ def _graph(keep_cost, discard_cost, pairs, strengths):
         raise ValueError(f"strengths: got {strengths.min():g}; expected no negative one")
     return keep_cost, np.broadcast_to(discard_cost, n), *pairs.astype(np.int64).T, strengths
 
-# %% ../nbs/08_selection.ipynb #cell-011
+# %% ../nbs/08_selection.ipynb #cell-013
 def energy(
     keep: np.ndarray,  # which pictures are kept, (N,), bool
     keep_cost: np.ndarray,  # U(1), (N,), any unit
@@ -56,7 +56,7 @@ def energy(
         raise ValueError(f"keep: got {keep.dtype} of shape {keep.shape}; expected bool {keep_cost.shape} as keep_cost")
     return float(np.where(keep, keep_cost, discard_cost).sum() + strengths[keep[i] != keep[j]].sum())
 
-# %% ../nbs/08_selection.ipynb #cell-017
+# %% ../nbs/08_selection.ipynb #cell-019
 def _clipped(difference, i, j, strengths):
     "Differences and strengths cut to the size at which they win; and which differences did."
     pull = np.bincount(i, strengths, len(difference)) + np.bincount(j, strengths, len(difference))
@@ -68,7 +68,7 @@ def _int32(values):
     exponent = np.frexp(values.max(initial=0.0))[1]
     return np.rint(np.ldexp(values, 29 - exponent)).astype(np.int32)
 
-# %% ../nbs/08_selection.ipynb #cell-020
+# %% ../nbs/08_selection.ipynb #cell-022
 def minimum_cut(
     keep_cost: np.ndarray,  # U(1), (N,), any unit; only the difference from discard_cost counts
     discard_cost: np.ndarray | float,  # U(0), one number or (N,), same unit
@@ -98,7 +98,7 @@ def minimum_cut(
     keep[breadth_first_order(room, n, return_predecessors=False)] = False
     return np.where(won, difference <= 0, keep[:n])
 
-# %% ../nbs/08_selection.ipynb #cell-034
+# %% ../nbs/08_selection.ipynb #cell-036
 def _check_embeddings(embeddings, y=None):
     "Refuse embeddings and labels from which no cost could be made."
     if embeddings.ndim != 2 or embeddings.numel() == 0 or not embeddings.is_floating_point():
@@ -116,7 +116,7 @@ def _check_embeddings(embeddings, y=None):
     if (counts < 2).any():
         raise ValueError(f"y: got a single picture of class(es) {classes[counts < 2].tolist()}; expected at least two of each")
 
-# %% ../nbs/08_selection.ipynb #cell-035
+# %% ../nbs/08_selection.ipynb #cell-037
 @torch.no_grad()
 def keep_costs(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype, any device, detached here
@@ -137,7 +137,7 @@ def keep_costs(
     inter = d.scatter(1, y[:, None], torch.inf).amin(1)
     return (intra - inter + margin).clamp(min=0)
 
-# %% ../nbs/08_selection.ipynb #cell-044
+# %% ../nbs/08_selection.ipynb #cell-046
 @torch.no_grad()
 def neighbours(
     embeddings: Tensor,  # (N, D), any floating dtype, any device, detached here
@@ -167,7 +167,7 @@ def neighbours(
     strengths = (-(d / sigma).square() / 2).exp() if sigma > 0 else (d == 0).double()
     return torch.stack([key // n, key % n], 1), strengths
 
-# %% ../nbs/08_selection.ipynb #cell-055
+# %% ../nbs/08_selection.ipynb #cell-057
 def energy_terms(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype
     y: Tensor,  # labels, (N,), integers
@@ -197,7 +197,7 @@ def energy_terms(
     unit = (costs - c).abs().mean() / around if around > 0 else 0.0
     return costs, c, pairs, smoothness * unit * strengths
 
-# %% ../nbs/08_selection.ipynb #cell-058
+# %% ../nbs/08_selection.ipynb #cell-060
 def select(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype, any device
     y: Tensor,  # labels, (N,), integers, at least two pictures of each class

@@ -7,7 +7,7 @@ __all__ = ['AUTHORS_PAIR', 'FORTIETH', 'THOUSANDTH', 'TARGETS', 'minimization', 
            'gallery', 'transfer', 'comparison', 'low_resolution', 'constraint', 'relations', 'attention_maps',
            'variants', 'keras_nets', 'several_teachers', 'multi_teacher', 'questions', 'ablation', 'Target', 'rows']
 
-# %% ../nbs/11_tables.ipynb #cell-002
+# %% ../nbs/11_tables.ipynb #cell-004
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,7 +19,7 @@ from .recipes import (CUB, SCALES, SHORT, Setting, activation_boundary_net, assi
                               mutual_net, plain_net, players, schedule, selection_stage, selective_net, shared_nets, stopped_teacher, strided_net, taught, teacher_of)
 from .train import Net, Run, Stage, thaw
 
-# %% ../nbs/11_tables.ipynb #cell-004
+# %% ../nbs/11_tables.ipynb #cell-006
 def minimization(s: Setting, depths: tuple, hint_total: int, dense: bool) -> dict[str, list]:
     "Rows of a minimisation table."
     seeds = range(1, 1 + SCALES[s.scale].nets_minimization)
@@ -73,7 +73,7 @@ def gallery(s: Setting, depths: tuple) -> dict[str, list]:
             "fsp": [s.run("fsp_stage1", [flow_stage(s, nets)], 1, test=False)],
             "dense_fsp": [s.run("dense_fsp_stage1", dense_stages(s, nets), 1, test=False)]}
 
-# %% ../nbs/11_tables.ipynb #cell-006
+# %% ../nbs/11_tables.ipynb #cell-008
 def _birds(s: Setting) -> dict[str, list]:
     "34 layers teach 20 on CUB-200-2011. Source: Yim et al. 2017, section 4.3."
     def net(role: str, **more) -> Net:
@@ -107,7 +107,7 @@ def transfer(s: Setting, depths: tuple) -> dict[str, list]:
             "teacher_from_scratch": [plain_net(s, t, i, "teacher_from_scratch", CUB) for i in s.seeds],
             "teacher_fine_tuned": [tuned]}
 
-# %% ../nbs/11_tables.ipynb #cell-008
+# %% ../nbs/11_tables.ipynb #cell-010
 def comparison(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the survey's comparison, 26 to 8 layers; at `paper` also the author's pair."
     made = {"scratch": [plain_net(s, depths[1], i, "scratch") for i in s.seeds],
@@ -185,7 +185,7 @@ def attention_maps(s: Setting, depths: tuple) -> dict[str, list]:
     "Three nets of rising accuracy."
     return {f"resnet{depth}": [plain_net(s, depth, i, f"resnet{depth}") for i in s.seeds] for depth in (8, 14, 26)}
 
-# %% ../nbs/11_tables.ipynb #cell-010
+# %% ../nbs/11_tables.ipynb #cell-012
 def variants(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the proposal, `<variant> <data set>`."
     made = {}
@@ -208,7 +208,7 @@ def variants(s: Setting, depths: tuple) -> dict[str, list]:
         made |= {f"{row} {family}": runs for row, runs in rows.items()}
     return made
 
-# %% ../nbs/11_tables.ipynb #cell-012
+# %% ../nbs/11_tables.ipynb #cell-014
 def keras_nets(s: Setting, depths: tuple) -> dict[str, list]:
     "The report's nets; `kd` without T² as its printed loss says, `kd_t2` with; students on parts of the data, alone and taught."
     teacher = strided_net(s, "teacher", 0, "teacher")
@@ -261,7 +261,7 @@ def questions(s: Setting, depths: tuple) -> dict[str, list]:
             **{f"kd_{m}_teachers": nets(f"kd_{m}_teachers", "kd", teachers=several_teachers(s, t, m)) for m in (2, 3)},
             **{f"teacher_{depth}": [teacher_of(s, depth)] for depth in sizes}}
 
-# %% ../nbs/11_tables.ipynb #cell-014
+# %% ../nbs/11_tables.ipynb #cell-016
 def ablation(s: Setting, depths: tuple) -> dict[str, list]:
     "λ, end points, groupings, form and pooling of the flow losses, with a random teacher and with mispaired pictures."
     s = replace(s, part="tune")
@@ -280,7 +280,7 @@ def ablation(s: Setting, depths: tuple) -> dict[str, list]:
         "fsp, mispaired": fsp("fsp, mispaired", mispaired=True),
         "teacher": [teacher_of(s, depths[0])]}
 
-# %% ../nbs/11_tables.ipynb #cell-016
+# %% ../nbs/11_tables.ipynb #cell-018
 @dataclass(frozen=True)
 class Target:
     "A table or figure to regenerate."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['nodes', 'Features', 'fold', 'fuse']
 
-# %% ../nbs/03_taps.ipynb #cell-002
+# %% ../nbs/03_taps.ipynb #cell-004
 import difflib
 import operator
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental import optimization
 
-# %% ../nbs/03_taps.ipynb #cell-006
+# %% ../nbs/03_taps.ipynb #cell-008
 def nodes(
     net: nn.Module,  # any module that torch.fx can trace
 ) -> list[str]:
@@ -24,7 +24,7 @@ def nodes(
     train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
     return [name for name in evaluate if name in set(train)]
 
-# %% ../nbs/03_taps.ipynb #cell-009
+# %% ../nbs/03_taps.ipynb #cell-011
 class Features(nn.Module):
     "The chosen feature points of a network as a list, in the order asked for; shares its parameters and buffers."
     def __init__(
@@ -49,10 +49,11 @@ class Features(nn.Module):
         self.graph = create_feature_extractor(net, return_nodes=list(dict.fromkeys(wanted)), suppress_diff_warning=True)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        "x (B, C, H, W) -> the map at each name, in their order."
         found = self.graph(x)
         return [found[self.last if name == "output" else name] for name in self.names]
 
-# %% ../nbs/03_taps.ipynb #cell-018
+# %% ../nbs/03_taps.ipynb #cell-020
 def _follower(node: fx.Node) -> fx.Node | None:
     "The node's only user, if there is only one."
     return next(iter(node.users)) if len(node.users) == 1 else None
@@ -83,7 +84,7 @@ def fold(
     folded.recompile()
     return folded.eval().requires_grad_(False)
 
-# %% ../nbs/03_taps.ipynb #cell-022
+# %% ../nbs/03_taps.ipynb #cell-024
 def fuse(
     graph: fx.GraphModule,  # a traced network in training mode; changed in place
     make: Callable,         # (batch norm) -> module of x, or x and shortcut, that computes relu(bn(x) + shortcut)

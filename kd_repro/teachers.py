@@ -6,7 +6,7 @@
 __all__ = ['mean_soft_targets', 'feature_ensemble_loss', 'nonlinear_regressor', 'unified_loss', 'noisy_logits', 'dropout_passes',
            'lowest_entropy', 'Gate', 'gated_logits', 'ensemble_peers_loss']
 
-# %% ../nbs/09_teachers.ipynb #cell-002
+# %% ../nbs/09_teachers.ipynb #cell-004
 import math
 from collections import Counter
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .core import widen
 from .logits import kd_loss, soft_targets
 
-# %% ../nbs/09_teachers.ipynb #cell-008
+# %% ../nbs/09_teachers.ipynb #cell-010
 def _check_matrix(name, z):
     "Refuse what is no non-empty matrix."
     if z.ndim != 2 or z.numel() == 0:
@@ -47,7 +47,7 @@ def _check_generator(generator):
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise ValueError(f"generator: got {generator!r}; expected a torch.Generator on the CPU")
 
-# %% ../nbs/09_teachers.ipynb #cell-012
+# %% ../nbs/09_teachers.ipynb #cell-014
 def mean_soft_targets(
     z_ts: list,  # logits of each teacher, (B, K) each, any floating dtype, detached here
     T: float = 4.0,  # temperature > 0, in the unit of the logits
@@ -60,7 +60,7 @@ def mean_soft_targets(
     _check_logits("z_ts", z_ts)
     return sum(soft_targets(z.detach(), T) for z in z_ts) / len(z_ts)
 
-# %% ../nbs/09_teachers.ipynb #cell-022
+# %% ../nbs/09_teachers.ipynb #cell-024
 def _unit(f):
     "Each picture's map divided by the norm of all its entries, (B, D); zeros stay zeros, with gradient zero."
     f = widen(f).flatten(1)
@@ -68,7 +68,7 @@ def _unit(f):
     alive = squares > 0
     return torch.where(alive, f / torch.where(alive, squares, 1.0).sqrt(), 0.0)
 
-# %% ../nbs/09_teachers.ipynb #cell-024
+# %% ../nbs/09_teachers.ipynb #cell-026
 def feature_ensemble_loss(
     fs: list,  # the student's map after each teacher's regressor, (B, C, H, W) or (B, C), any floating dtype
     ft: list,  # each teacher's map, same shapes, any floating dtype, detached here
@@ -92,7 +92,7 @@ def feature_ensemble_loss(
         apart = [(_unit(f_t.detach()) - _unit(f_s)).abs().sum(1).mean() for f_s, f_t in zip(fs, ft)]
         return sum(w * d for w, d in zip([1.0] * len(fs) if weights is None else weights, apart))
 
-# %% ../nbs/09_teachers.ipynb #cell-031
+# %% ../nbs/09_teachers.ipynb #cell-033
 def nonlinear_regressor(
     in_channels: int,  # channels of the student's map
     out_channels: int,  # channels of the teacher's map, and of the layer between
@@ -108,7 +108,7 @@ def nonlinear_regressor(
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels),
                          nn.ReLU(), nn.Conv2d(out_channels, out_channels, 3, padding=1))
 
-# %% ../nbs/09_teachers.ipynb #cell-035
+# %% ../nbs/09_teachers.ipynb #cell-037
 def _check_partition(classes, K):
     "Refuse groups that are no partition of the classes 0..K-1."
     if not isinstance(classes, (list, tuple)) or not all(isinstance(group, (list, tuple, range)) for group in classes):
@@ -121,7 +121,7 @@ def _check_partition(classes, K):
         if which:
             raise ValueError(f"classes: got {problem} {sorted(which)}; expected each of 0..{K - 1} in exactly one group")
 
-# %% ../nbs/09_teachers.ipynb #cell-037
+# %% ../nbs/09_teachers.ipynb #cell-039
 def unified_loss(
     z_s: torch.Tensor,  # student's logits over all classes (B, K), any floating dtype
     z_ts: list,  # logits of teacher i over its own classes (B, len(classes[i])), in that order, detached here
@@ -142,7 +142,7 @@ def unified_loss(
         _check_shape(f"z_ts[{i}]", z_t, (len(z_s), len(group)), f", the batch of z_s and classes[{i}]")
     return sum(kd_loss(z_s[:, list(group)], z_t, T) for z_t, group in zip(z_ts, classes)) / len(classes)
 
-# %% ../nbs/09_teachers.ipynb #cell-047
+# %% ../nbs/09_teachers.ipynb #cell-049
 def noisy_logits(
     z: torch.Tensor,  # teacher's logits (B, K), any floating dtype, detached here
     std: float,  # standard deviation of the factor, no unit, >= 0
@@ -165,7 +165,7 @@ def noisy_logits(
     z = widen(z.detach())
     return z * torch.where(chosen, 1 + xi, 1.0).to(z)[:, None]
 
-# %% ../nbs/09_teachers.ipynb #cell-053
+# %% ../nbs/09_teachers.ipynb #cell-055
 def dropout_passes(
     embedding: torch.Tensor,  # teacher's embedding before its head (B, D), any floating dtype, detached here
     head: nn.Linear | tuple,  # the linear head, or its (weight (K, D), bias (K,) or None)
@@ -195,7 +195,7 @@ def dropout_passes(
         kept = [torch.rand(x.shape, generator=generator, dtype=torch.float32) >= rate for _ in range(passes)]
         return [F.linear(torch.where(k.to(x.device), x / (1 - rate), 0.0), weight, bias) for k in kept]
 
-# %% ../nbs/09_teachers.ipynb #cell-058
+# %% ../nbs/09_teachers.ipynb #cell-060
 def lowest_entropy(
     z_ts: list,  # logits of each teacher, (B, K) each, any floating dtype, detached here
 ) -> tuple:  # logits of the chosen teacher (B, K), float32 (float64 for float64 logits), and its index (B,), int64
@@ -211,7 +211,7 @@ def lowest_entropy(
     index = entropy.argmin(0)
     return z[index, torch.arange(z.shape[1], device=z.device)], index
 
-# %% ../nbs/09_teachers.ipynb #cell-066
+# %% ../nbs/09_teachers.ipynb #cell-068
 class Gate(nn.Module):
     """Weights of the branches for each picture, from their shared features: linear, batch norm, ReLU, softmax.
 
@@ -233,6 +233,7 @@ class Gate(nn.Module):
         self,
         x: torch.Tensor,  # shared features (B, in_features) or maps (B, in_features, H, W), any floating dtype
     ) -> torch.Tensor:  # weights (B, branches), in the dtype of the gate's parameters, rows sum to 1
+        "How much of each branch each picture takes. Raises: ValueError naming `x`."
         if x.ndim not in (2, 4) or x.numel() == 0 or x.shape[1] != self.fc.in_features:
             raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, {self.fc.in_features}) or (B, {self.fc.in_features}, H, W)")
         if self.training and len(x) == 1:
@@ -241,7 +242,7 @@ class Gate(nn.Module):
             x = x.to(self.fc.weight.dtype)
             return F.softmax(F.relu(self.bn(self.fc(x.mean((2, 3)) if x.ndim == 4 else x))), dim=1)
 
-# %% ../nbs/09_teachers.ipynb #cell-069
+# %% ../nbs/09_teachers.ipynb #cell-071
 def gated_logits(
     zs: list,  # logits of each peer, (B, K) each, any floating dtype, not detached
     g: torch.Tensor,  # weights (B, number of peers), as a `Gate` returns them
@@ -255,7 +256,7 @@ def gated_logits(
     _check_shape("g", g, (len(zs[0]), len(zs)), ", a row for each picture and a weight for each peer")
     return sum(widen(g[:, i:i + 1]) * widen(z) for i, z in enumerate(zs))
 
-# %% ../nbs/09_teachers.ipynb #cell-073
+# %% ../nbs/09_teachers.ipynb #cell-075
 def ensemble_peers_loss(
     zs: list,  # logits of each peer, (B, K) each, any floating dtype
     z_e: torch.Tensor,  # the ensemble's logits (B, K), made of zs by `gated_logits`; detached in the divergence only

@@ -7,7 +7,7 @@ __all__ = ['STEPS', 'freeze', 'thaw', 'Net', 'Stage', 'Run', 'plain', 'Step', 's
            'evaluation', 'Shared', 'Nets', 'weights_sha256', 'save_tensors', 'load_tensors', 'update', 'probabilities',
            'accuracy', 'Diverged', 'Checkpoint', 'train', 'side_by_side', 'train_together']
 
-# %% ../nbs/10_train.ipynb #cell-002
+# %% ../nbs/10_train.ipynb #cell-004
 import hashlib
 import io
 import json
@@ -31,7 +31,7 @@ from .data import PARTS, SETS, VIEWS, Batch, Batches, Pictures, test_batches
 from .models import build
 from .taps import Features, fold, fuse
 
-# %% ../nbs/10_train.ipynb #cell-004
+# %% ../nbs/10_train.ipynb #cell-006
 def freeze(x):
     "Lists become tuples, dictionaries tuples of sorted pairs, so that plain data can be hashed."
     if isinstance(x, dict):
@@ -43,7 +43,7 @@ def thaw(pairs: tuple) -> dict:
     "The dictionary that a tuple of pairs was made from."
     return dict(pairs)
 
-# %% ../nbs/10_train.ipynb #cell-006
+# %% ../nbs/10_train.ipynb #cell-008
 @dataclass(frozen=True)
 class Net:
     "A network of a stage: its architecture, and where its weights come from when the stage is the first to have it."
@@ -57,7 +57,7 @@ class Net:
         object.__setattr__(self, "args", freeze(self.args))
         object.__setattr__(self, "fresh", freeze(self.fresh))
 
-# %% ../nbs/10_train.ipynb #cell-007
+# %% ../nbs/10_train.ipynb #cell-009
 @dataclass(frozen=True)
 class Stage:
     "One stage of a recipe. Dictionaries and lists are taken and frozen."
@@ -97,7 +97,7 @@ class Stage:
         "Learning rate of iteration i, counted from 0."
         return next(rate for rate, until in self.lr if i < until)
 
-# %% ../nbs/10_train.ipynb #cell-009
+# %% ../nbs/10_train.ipynb #cell-011
 @dataclass(frozen=True)
 class Run:
     "A recipe with its data, seed, scale and precision: everything that decides a result, as plain data."
@@ -153,7 +153,7 @@ def plain(x):
         return {k: plain(v) for k, v in given.items() if k != "p" or v}
     return [plain(v) for v in x] if isinstance(x, tuple) else x
 
-# %% ../nbs/10_train.ipynb #cell-011
+# %% ../nbs/10_train.ipynb #cell-013
 @dataclass(frozen=True)
 class Step:
     "A registered step: its function and its parameters with their defaults; `...` marks one without default."
@@ -179,7 +179,7 @@ class Joined:
     losses: list
     join: Callable
 
-# %% ../nbs/10_train.ipynb #cell-012
+# %% ../nbs/10_train.ipynb #cell-014
 class Parameters:
     "A step's parameters, which remember which of them were read."
     def __init__(self, stage: Stage):
@@ -206,7 +206,7 @@ class Parameters:
         "Parameters that the stage gives and the step has not read."
         return sorted(set(self._given) - self._read)
 
-# %% ../nbs/10_train.ipynb #cell-017
+# %% ../nbs/10_train.ipynb #cell-019
 class Player:
     "One network of a stage as the step sees it."
     def __init__(self, role: str, net: nn.Module, trained: bool, nets: "Nets", identity=None):
@@ -329,7 +329,7 @@ class Nets:
         return stream(self.seed, self.stage.name, purpose)
 
     def count(self, name: str, value: torch.Tensor):
-        "Add to a sum that is written to the record, e.g. how many pictures an update used."
+        "Add a scalar () to a sum that is written to the record, e.g. how many pictures an update used."
         self.counts[name] = self.counts[name] + value.detach()
 
     def trace(self, name: str, b: Batch, value: torch.Tensor):
@@ -340,7 +340,7 @@ class Nets:
         "Drop remembered forwards of the networks that learn: they have just changed."
         self.memory.clear()
 
-# %% ../nbs/10_train.ipynb #cell-019
+# %% ../nbs/10_train.ipynb #cell-021
 def weights_sha256(
     state: dict,  # name -> tensor
 ) -> str:
@@ -352,7 +352,7 @@ def weights_sha256(
         sha.update(t.view(-1).view(torch.uint8).numpy().data if t.numel() else b"")
     return sha.hexdigest()
 
-# %% ../nbs/10_train.ipynb #cell-022
+# %% ../nbs/10_train.ipynb #cell-024
 def save_tensors(path: str | Path, content: dict) -> Path:
     "Write tensors and plain data atomically."
     buffer = io.BytesIO()
@@ -375,13 +375,13 @@ def load_tensors(
         raise ValueError(f"{path} belongs to {found or 'no run'}, expected run {key}. {remedy}")
     return content
 
-# %% ../nbs/10_train.ipynb #cell-025
+# %% ../nbs/10_train.ipynb #cell-027
 def update(
     yielded,           # a loss, {role: loss}, or Joined
     parameters: dict,  # role -> list of parameters
     optimizers: dict,  # role -> optimiser
 ) -> torch.Tensor:
-    "One optimiser step from what a step yielded; returns the sum of its losses, detached."
+    "One optimiser step from what a step yielded; returns the sum of its losses, detached. Raises: ValueError for a loss of a role that does not learn."
     losses = yielded if isinstance(yielded, dict) else {None: yielded}
     unknown = [role for role in losses if role is not None and role not in optimizers]
     if unknown:
@@ -403,7 +403,7 @@ def update(
         optimizers[role].step()
     return total
 
-# %% ../nbs/10_train.ipynb #cell-030
+# %% ../nbs/10_train.ipynb #cell-032
 @torch.no_grad()
 def probabilities(
     net: nn.Module,
@@ -432,7 +432,7 @@ def accuracy(
     correct = (p.argmax(1) == y).sum().item()
     return dict(correct=correct, n=len(y), accuracy=100 * correct / len(y))
 
-# %% ../nbs/10_train.ipynb #cell-033
+# %% ../nbs/10_train.ipynb #cell-035
 class Diverged(ArithmeticError):
     "A loss was not finite; the message names run, stage and iteration."
 
@@ -635,7 +635,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
     log["pictures_per_second"] = round(stage.iterations * stage.batch / max(log["seconds"], 1e-9), 1)
     _guard_last(run, stage, modules, learning, teachers, log)
 
-# %% ../nbs/10_train.ipynb #cell-035
+# %% ../nbs/10_train.ipynb #cell-037
 def _guard_first(run: Run, stage: Stage, p: Parameters, modules: dict, learning: list):
     "After the first update: every parameter was read, every network is in the right mode."
     if p.unread():

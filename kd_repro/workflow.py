@@ -6,7 +6,7 @@
 __all__ = ['flops', 'measure', 'estimate', 'made_from', 'files_of', 'outdated', 'make_plan', 'read_profile', 'carry_out', 'main',
            'list_targets', 'status', 'run', 'write_report', 'clean']
 
-# %% ../nbs/16_workflow.ipynb #cell-002
+# %% ../nbs/16_workflow.ipynb #cell-004
 import ast
 import difflib
 import json
@@ -40,7 +40,7 @@ from .runner import Plan, Task, check_parameters, notebook_of
 from .tables import TARGETS
 from .train import Run, side_by_side, thaw
 
-# %% ../nbs/16_workflow.ipynb #cell-005
+# %% ../nbs/16_workflow.ipynb #cell-007
 @cache
 def flops(
     net: tuple,  # (architecture, arguments) as in a stage
@@ -101,7 +101,7 @@ def estimate(
         total += stage.iterations * (overhead * layers / 8 + stage.batch * per_picture / rate)
     return total
 
-# %% ../nbs/16_workflow.ipynb #cell-008
+# %% ../nbs/16_workflow.ipynb #cell-010
 def _code(source: str) -> str:
     "Python as the compiler sees it: without comments and lay-out."
     try: return ast.dump(ast.parse(source))
@@ -155,7 +155,7 @@ def outdated(
     changed = [part for part in now if now[part] != before.get(part)]
     return f"changed: {', '.join(changed)}" if changed else ""
 
-# %% ../nbs/16_workflow.ipynb #cell-010
+# %% ../nbs/16_workflow.ipynb #cell-012
 def _why_missing(item: Run | Ensemble, store: Store, stale: bool) -> str:
     "Why a result must be made."
     record = store.record(item)
@@ -212,7 +212,7 @@ def make_plan(
             tasks[target] = Task(target=target, train=train, after=sorted({maker[item.key] for item in lacks}), why=why, seconds=15)
     return Plan(targets=targets, scale=scale, precision=precision, device=device, threads=threads, data_folder=data_folder, stale=stale, tasks=tasks)
 
-# %% ../nbs/16_workflow.ipynb #cell-014
+# %% ../nbs/16_workflow.ipynb #cell-016
 def read_profile(
     path: str | Path,  # a profile's config.yaml
 ) -> dict:
@@ -314,7 +314,7 @@ def _stop(engine: subprocess.Popen, local: bool):
         except (ProcessLookupError, subprocess.TimeoutExpired):
             engine.kill()
 
-# %% ../nbs/16_workflow.ipynb #cell-018
+# %% ../nbs/16_workflow.ipynb #cell-020
 def _targets(names: tuple) -> list[str]:
     "The named targets, or all. Raises: click.UsageError that names what is near."
     for name in names:
@@ -368,7 +368,7 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 _precision = click.option("--precision", default="auto", show_default=True, help="auto, float32 or bf16")
 _scale = click.option("--scale", default="smoke", show_default=True, type=click.Choice(list(SCALES)))
 
-# %% ../nbs/16_workflow.ipynb #cell-019
+# %% ../nbs/16_workflow.ipynb #cell-021
 @main.command("list")
 @_device
 @_precision
@@ -414,7 +414,7 @@ def status(targets, scale, device, precision):
         if (record := store.record(item)) and record.status == "failed":
             click.echo(f"failed: {store.name(item)}: {record.message}")
 
-# %% ../nbs/16_workflow.ipynb #cell-020
+# %% ../nbs/16_workflow.ipynb #cell-022
 @main.command()
 @click.argument("targets", nargs=-1)
 @_scale

@@ -1,0 +1,133 @@
+"""Sphinx: the notebooks and the library as a site. `make site` builds it from _docs/source, which is prepared here.
+
+Notebooks are shown as they were executed: those of tables and figures as `kd-repro run` left them in figures/<scale>/notebooks,
+the best scale first. Links that lead out of nbs/ take their file along.
+"""
+import os
+import re
+import shutil
+from configparser import ConfigParser
+from pathlib import Path
+
+import nbformat
+from fastcore.docments import docments
+
+from kd_repro.tables import TARGETS
+
+root = Path(__file__).resolve().parent.parent
+source = root / "_docs" / "source"
+ini = ConfigParser()
+ini.read(root / "settings.ini", encoding="utf-8")
+ini = ini["DEFAULT"]
+
+project, author, release = ini["lib_name"], ini["author"], ini["version"]
+copyright = ini["copyright"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx-mathjax-offline"]
+html_theme, html_title, html_static_path, html_css_files = "furo", project, [str(root / "docs" / "static")], ["site.css"]
+html_show_sourcelink, pygments_dark_style, default_role = False, "github-dark", "code"
+nb_execution_mode, nb_output_stderr, nb_merge_streams, nb_render_markdown_format = "off", "remove", True, "myst"
+myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath"], 3
+autodoc_member_order, autodoc_typehints, autodoc_default_options = "bysource", "signature", dict(members=True, undoc_members=True)
+exclude_patterns = ["**/.ipynb_checkpoints"]
+LINK = re.compile(r"(\]\()(?!https?:|#|attachment:|mailto:)([^)\s]+)(?=\))")
+
+
+def executed(path: Path) -> tuple[Path, str]:
+    "Where the best execution of a notebook lies, and its scale."
+    for scale in ("paper", "lite", "smoke"):
+        if (found := root / "figures" / scale / "notebooks" / path.name).is_file():
+            return found, scale
+    return path, ""
+
+
+def link(text: str, folder: Path) -> str:
+    "Relative links of a notebook in `folder`, as seen from the site, where nbs/ is the root."
+    def moved(match: re.Match) -> str:
+        target, _, part = match[2].partition("#")
+        path = (folder / target).resolve()
+        if path.is_relative_to(root / "nbs") or not path.is_relative_to(root):
+            return match[0]
+        inside = path.relative_to(root)
+        if path.is_dir():
+            return f"{match[1]}{ini['git_url']}/tree/{ini['branch']}/{inside.as_posix()}"
+        if path.is_file():  # not there: left as it is, so that Sphinx names the page
+            (source / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, source / inside)
+        return f"{match[1]}{Path(os.path.relpath(source / inside, source / folder.relative_to(root / 'nbs'))).as_posix()}{'#' + part if part else ''}"
+    return LINK.sub(moved, text)
+
+
+def plain(text: str, length: int = 300) -> str:
+    "The last words of a cell, without marks: they say what its picture shows."
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+    text = " ".join(re.sub(r"^#+ .*$|[`*$\\{}]", "", text, flags=re.M).split())
+    return text if len(text) <= length else "… " + text[-length:].partition(" ")[2]
+
+
+def prepare(path: Path):
+    "A notebook as a page: without nbdev's comments, with its pictures described."
+    found, scale = executed(path)
+    notebook, folder, words = nbformat.read(found, 4), path.parent, ""
+    if found == path and any("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
+        scale = "none"
+    for cell in notebook.cells:
+        tags = cell.metadata.setdefault("tags", [])
+        if cell.cell_type == "markdown":
+            cell.source, words = link(cell.source, folder), cell.source
+            continue
+        cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
+        if "hide-input" in tags:  # Sphinx would fold it; the front page has results, not code
+            tags[tags.index("hide-input")] = "remove-input"
+        if not cell.source.strip():
+            tags.append("remove-cell")
+        cell.metadata["mystnb"] = {"image": {"alt": plain(words)}}
+        for output in cell.get("outputs", []):
+            if text := output.get("data", {}).get("text/markdown"):
+                output["data"]["text/markdown"] = link(text, folder)
+    if scale in ("smoke", "none"):
+        said = "This table or figure was **not run** at a scale that shows anything; below is its code." if scale == "none" else \
+               "Made at scale **smoke**: it shows that everything runs. Its numbers say nothing about the papers."
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f":::{{warning}}\n{said}\n:::"))
+    notebook.metadata["language_info"] = {"name": "python"}
+    if path.name == "index.ipynb":
+        notebook.cells.append(nbformat.v4.new_markdown_cell(contents()))
+    page = source / path.relative_to(root / "nbs")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, page)
+
+
+def contents() -> str:
+    "All pages, for the side bar."
+    parts = {"Tables and figures": "papers/*.ipynb", "Studies and tutorials": "studies/*.ipynb", "Component notebooks": "[0-9]*.ipynb"}
+    rank = {name: k for k, name in enumerate(TARGETS)}
+    pages = {caption: [p.relative_to(root / "nbs").with_suffix("").as_posix() for p in sorted((root / "nbs").glob(pattern), key=lambda p: (rank.get(p.stem, len(rank)), p.stem))]
+             for caption, pattern in parts.items()}
+    pages["Library"] = sorted(f"api/{p.stem}" for p in (root / project).glob("[a-z]*.py"))
+    pages["More"] = ["data/README"]
+    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in pages.items())
+
+
+def described(app, what, name, thing, options, lines):
+    "Docstrings are plain text; parameters are described in the code, in a comment beside each (nbdev's docments)."
+    def escaped(text): return re.sub(r"([*|])", r"\\\1", text)
+    lines[:] = [part for line in lines for part in (["", escaped(line)] if line.startswith(("Source:", "Raises:")) else [escaped(line)])]
+    if what not in ("function", "method", "class"):
+        return
+    try: found = docments(thing.__init__ if what == "class" and "__init__" in vars(thing) else thing)
+    except (TypeError, ValueError, OSError, AttributeError): return
+    said = {key: " ".join(text.split()) for key, text in found.items() if text and key != "self"}
+    if said:
+        lines += ["", *(f":{'returns' if key == 'return' else f'param {key}'}: {escaped(text)}" for key, text in said.items()), ""]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", described)
+
+
+shutil.rmtree(source, ignore_errors=True)
+for notebook in sorted((root / "nbs").rglob("*.ipynb")):
+    if ".ipynb_checkpoints" not in notebook.parts:
+        prepare(notebook)
+(source / "api").mkdir()
+for module in (root / project).glob("[a-z]*.py"):
+    (source / "api" / f"{module.stem}.md").write_text(f"# {project}.{module.stem}\n\n```{{eval-rst}}\n.. automodule:: {project}.{module.stem}\n```\n", encoding="utf-8")
