@@ -112,7 +112,7 @@ lab: setup  ## JupyterLab, at nbs/index.ipynb
 	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGS)
 
 site: setup  ## the notebooks and the library as web pages in _docs/html
-	@mkdir -p _docs/source && $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs _docs/source _docs/html $(ARGS) && \
+	@rm -rf _docs && mkdir -p _docs/source && $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs _docs/source _docs/html $(ARGS) && \
 	echo "open $$(pwd)/_docs/html/index.html"
 
 define README_PY

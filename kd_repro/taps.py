@@ -8,6 +8,7 @@ __all__ = ['nodes', 'Features', 'fold', 'fuse']
 # %% ../nbs/03_taps.ipynb #cell-004
 import difflib
 import operator
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -74,7 +75,10 @@ def fold(
     graph: fx.GraphModule,  # a traced network in evaluation mode
 ) -> fx.GraphModule:
     "A copy for inference: batch norms folded into convolutions, sums and ReLUs in place where nobody else looks."
-    folded = optimization.fuse(fx.GraphModule(graph, graph.graph))  # as a plain one: torchvision's kind forgets its mode when copied
+    folded = fx.GraphModule(graph, graph.graph)  # as a plain one: torchvision's kind forgets its mode when copied
+    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module" and isinstance(graph.get_submodule(node.target), (nn.Conv2d, nn.BatchNorm2d)))
+    if max(calls.values(), default=0) < 2:  # else fuse would fold the same batch norm into the same convolution again
+        folded = optimization.fuse(folded)
     fresh = lambda node: _follower(node) and (_calls(node, folded, nn.Conv2d, nn.BatchNorm2d) or node.target is operator.iadd)
     for node in folded.graph.nodes:
         if _adds(node) and any(map(fresh, node.args)):
@@ -84,7 +88,7 @@ def fold(
     folded.recompile()
     return folded.eval().requires_grad_(False)
 
-# %% ../nbs/03_taps.ipynb #cell-024
+# %% ../nbs/03_taps.ipynb #cell-026
 def fuse(
     graph: fx.GraphModule,  # a traced network in training mode; changed in place
     make: Callable,         # (batch norm) -> module of x, or x and shortcut, that computes relu(bn(x) + shortcut)
