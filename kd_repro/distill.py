@@ -75,7 +75,7 @@ FLOW_METHODS, METHODS = ("fsp", "dense_fsp"), ("fsp", "dense_fsp", "kd", "ce")
 
 
 def _falling(rate: float, iterations: int) -> tuple:
-    "A rate, a tenth and a hundredth of it: after a half and three quarters of the iterations, as in the papers."
+    "A rate, a tenth and a hundredth of it: after a half and three quarters of the iterations."
     ends = dict.fromkeys((max(1, iterations // 2), max(1, 3 * iterations // 4), iterations))
     return tuple(zip((rate, rate / 10, rate / 100), ends)) if len(ends) == 3 else ((rate, iterations),)
 
