@@ -43,6 +43,8 @@ class Connected(nn.Module):
 # %% ../nbs/18_distill.ipynb #cell-009
 class _Loaded:
     "Batches of a loader in the order in which it gives them, pass after pass."
+    augment = True  # for all we know: nothing that was said of a picture is kept for the next pass
+
     def __init__(self, loader: Iterable, device: torch.device):
         if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
             raise ValueError(f"loader: got {type(loader).__name__}; give what can be gone through again and again, a DataLoader or a list of batches")

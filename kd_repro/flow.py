@@ -58,15 +58,15 @@ def _matrices(pairs_s, pairs_t):
     if len(pairs_s) == 0: raise ValueError("pairs_s, pairs_t: got empty lists; expected at least one pair of maps")
     for k, (pair_s, pair_t) in enumerate(zip(pairs_s, pairs_t)):
         g_s = _matrix(f"pairs_s[{k}]", pair_s)
-        with torch.no_grad(): g_t = _matrix(f"pairs_t[{k}]", pair_t)
+        with torch.no_grad(): g_t = pair_t if isinstance(pair_t, Tensor) else _matrix(f"pairs_t[{k}]", pair_t)
         if g_s.shape != g_t.shape:
             raise ValueError(f"pairs_s[{k}], pairs_t[{k}]: got matrices {tuple(g_s.shape)} and {tuple(g_t.shape)} (B, C1, C2); expected equal shapes")
-        yield g_s, g_t
+        yield g_s, g_t.detach()
 
 # %% ../nbs/06_flow.ipynb #cell-030
 def fsp_loss(
     pairs_s: list[tuple[Tensor, Tensor]],  # student's (f1, f2) of each span: (B, C1, H1, W1) and (B, C2, H2, W2)
-    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's: (B, C1, H1, W1) and (B, C2, H2, W2), same batch and channels, any size; gets no gradient
+    pairs_t: list[tuple[Tensor, Tensor] | Tensor],  # teacher's: (B, C1, H1, W1) and (B, C2, H2, W2), same batch and channels, any size, or their matrix (B, C1, C2); gets no gradient
     weights: list[float] | None = None,  # one number per pair (lambda of eq. 2); None: all 1
     form: str = "paper",  # "paper": sum over entries; "field": mean over entries
 ) -> Tensor:  # scalar, float32 (float64 if a map is)
@@ -89,7 +89,7 @@ def fsp_loss(
 @torch.no_grad()
 def relative_distance(
     pairs_s: list[tuple[Tensor, Tensor]],  # student's (f1, f2) of each span, as for fsp_loss
-    pairs_t: list[tuple[Tensor, Tensor]],  # teacher's, likewise: (B, C1, H1, W1) and (B, C2, H2, W2)
+    pairs_t: list[tuple[Tensor, Tensor] | Tensor],  # teacher's, likewise: (B, C1, H1, W1) and (B, C2, H2, W2), or their matrix (B, C1, C2)
 ) -> Tensor:  # (number of pairs,), float32, no unit, no gradient
     """Squared distance of the flow matrices over the teacher's squared norm, both summed over the batch.
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .flow import endpoints, fsp_loss, permutations, shuffle, span_pairs
+from .flow import endpoints, fsp_loss, fsp_matrix, permutations, shuffle, span_pairs
 from .hints import activation_boundary_loss, attention_loss, connector, hint_loss, regressor
 from .logits import edited_label, kd_loss, label_loss, mutual_loss, smoothed_labels, soft_targets, virtual_teacher
 from .models import network
@@ -149,20 +149,22 @@ network(nonlinear_regressor)
 def fsp(n, b, p, t):
     "FSP loss over spans of sections. Source: Yim et al. 2017, eq. 1-2."
     spans = p.groups[b.index % len(p.groups)]
-    ends = {role: points(n, role, p.endpoints) for role in ("student", "teacher")}
-    maps = {}
-    for role, pairs in ends.items():
-        taps = tuple(dict.fromkeys(tap for first, last in spans for tap in (pairs[first - 1][0], pairs[last - 1][1])))
-        maps[role] = dict(zip(taps, n[role](b.x, taps)))
-    if p.shuffled:
-        channels = tuple((tap, maps["teacher"][tap].shape[1]) for tap in sorted(maps["teacher"]))
-        maps["teacher"] = shuffle(maps["teacher"], n.once(_draw_permutations, n, channels))
-    if p.mispaired:
-        maps["teacher"] = {tap: f.roll(1, 0) for tap, f in maps["teacher"].items()}
-    pairs = {role: span_pairs(maps[role], ends[role], spans) for role in maps}
-    if p.pooling == "average":
-        pairs = {role: [_average_pooled(*pair) for pair in both] for role, both in pairs.items()}
-    yield fsp_loss(pairs["student"], pairs["teacher"], weights=[p.weight] * len(spans), form=p.form)
+
+    def pairs(role: str) -> list:
+        "The two maps of each span."
+        ends = points(n, role, p.endpoints)
+        taps = tuple(dict.fromkeys(tap for first, last in spans for tap in (ends[first - 1][0], ends[last - 1][1])))
+        maps = dict(zip(taps, n[role](b.x, taps)))
+        if role == "teacher" and p.shuffled:
+            maps = shuffle(maps, n.once(_draw_permutations, n, tuple((tap, maps[tap].shape[1]) for tap in sorted(maps))))
+        if role == "teacher" and p.mispaired:
+            maps = {tap: f.roll(1, 0) for tap, f in maps.items()}
+        both = span_pairs(maps, ends, spans)
+        return [_average_pooled(*pair) for pair in both] if p.pooling == "average" else both
+
+    flows = lambda: [fsp_matrix(*pair) for pair in pairs("teacher")]
+    told = flows() if p.shuffled or p.mispaired else n.teacher.answer(b.x, ("flow", spans, p.endpoints, p.pooling), flows)
+    yield fsp_loss(pairs("student"), told, weights=[p.weight] * len(spans), form=p.form)
 
 
 def _draw_permutations(n, channels: tuple) -> dict:
