@@ -345,7 +345,7 @@ class Shared:
 class Nets:
     "The networks of a stage: `n.student`, `n.teacher`, ... and what a step may need of its stage."
     def __init__(self, modules: dict, stage: Stage, seed: int, precision: str, device: torch.device, shared: Shared | None = None, frozen: dict = {}):
-        self.views, self.memory, self.counts, self.traces, self._made, self._tables = thaw(stage.views), {}, Counter(), {}, {}, {}
+        self.views, self.memory, self.counts, self.traces, self._made, self.tables = thaw(stage.views), {}, Counter(), {}, {}, {}
         self.batches, self.batch = None, None  # of the stage and of the iteration
         self.seed, self.stage, self.precision, self.device, self.shared = seed, stage, precision, device, shared or Shared()
         learning, nets = set(stage.train) | set(thaw(stage.helpers)), thaw(stage.nets)
@@ -374,9 +374,9 @@ class Nets:
         "Where answers about the batch x are kept; None where it is only a part or pictures change from epoch to epoch."
         if self.batch is None or x is not self.batch.x or self.batches.augment:
             return None
-        if about not in self._tables:
-            self._tables[about] = self.shared.table(about, self.batches.n, self.device)
-        return self._tables[about]
+        if about not in self.tables:
+            self.tables[about] = self.shared.table(about, self.batches.n, self.device)
+        return self.tables[about]
 
     def stream(self, purpose: str) -> torch.Generator:
         "A random stream of the run's seed for a purpose of the method's own."
@@ -690,6 +690,7 @@ def _stage(run, k, stage, modules, pictures, device, checkpoint, saved, log, log
                 clock = time.monotonic()
             bar.update()
             checkpoint.save(i + 1 == stage.iterations, lambda: state(i + 1))
+    nets.tables.clear()  # up to gigabytes, which should not wait for the garbage collector
     state(stage.iterations)
     log["pictures_per_second"] = round(stage.iterations * stage.batch / max(log["seconds"], 1e-9), 1)
     _guard_last(run, stage, modules, learning, teachers, log)
