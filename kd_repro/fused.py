@@ -7,8 +7,6 @@ __all__ = ['NormReLU']
 
 # %% ../nbs/03_fused.ipynb #cell-004
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import numba
 import numpy as np
@@ -22,12 +20,12 @@ _BLOCK = 256  # rows summed in float32
 
 
 @_kernel
-def _moments(lo, hi, x, around, s, q):
+def _moments(x, around, s, q):
     "s += sum of x - around, q += sum of its squares."
     a, b = np.empty_like(around), np.empty_like(around)
-    for start in range(lo, hi, _BLOCK):
+    for start in range(0, len(x), _BLOCK):
         a[:], b[:] = 0, 0
-        for r in range(start, min(hi, start + _BLOCK)):
+        for r in range(start, min(len(x), start + _BLOCK)):
             for c in range(len(a)):
                 v = x[r, c] - around[c]
                 a[c] += v
@@ -37,30 +35,30 @@ def _moments(lo, hi, x, around, s, q):
 
 
 @_kernel
-def _forward(lo, hi, x, scale, offset, y):
+def _forward(x, scale, offset, y):
     "y = relu(scale x + offset)."
-    for r in range(lo, hi):
+    for r in range(len(x)):
         for c in range(len(scale)):
             v = x[r, c] * scale[c] + offset[c]
             y[r, c] = _ZERO if v <= _ZERO else v  # so that NaN stays
 
 
 @_kernel
-def _forward_add(lo, hi, x, scale, offset, z, y):
+def _forward_add(x, scale, offset, z, y):
     "y = relu(scale x + offset + z)."
-    for r in range(lo, hi):
+    for r in range(len(x)):
         for c in range(len(scale)):
             v = x[r, c] * scale[c] + offset[c] + z[r, c]
             y[r, c] = _ZERO if v <= _ZERO else v
 
 
 @_kernel
-def _sums(lo, hi, dy, x, scale, offset, mean, s, q):
+def _sums(dy, x, scale, offset, mean, s, q):
     "s += sum of g, q += sum of g (x - mean), with g = dy where the ReLU passed."
     a, b = np.empty_like(mean), np.empty_like(mean)
-    for start in range(lo, hi, _BLOCK):
+    for start in range(0, len(x), _BLOCK):
         a[:], b[:] = 0, 0
-        for r in range(start, min(hi, start + _BLOCK)):
+        for r in range(start, min(len(x), start + _BLOCK)):
             for c in range(len(a)):
                 g = _ZERO if x[r, c] * scale[c] + offset[c] <= _ZERO else dy[r, c]
                 a[c] += g
@@ -70,12 +68,12 @@ def _sums(lo, hi, dy, x, scale, offset, mean, s, q):
 
 
 @_kernel
-def _sums_add(lo, hi, dy, x, y, mean, g, s, q):
+def _sums_add(dy, x, y, mean, g, s, q):
     "The same after an addition; g is kept, it is the shortcut's gradient."
     a, b = np.empty_like(mean), np.empty_like(mean)
-    for start in range(lo, hi, _BLOCK):
+    for start in range(0, len(x), _BLOCK):
         a[:], b[:] = 0, 0
-        for r in range(start, min(hi, start + _BLOCK)):
+        for r in range(start, min(len(x), start + _BLOCK)):
             for c in range(len(a)):
                 v = _ZERO if y[r, c] <= _ZERO else dy[r, c]
                 g[r, c] = v
@@ -86,39 +84,27 @@ def _sums_add(lo, hi, dy, x, y, mean, g, s, q):
 
 
 @_kernel
-def _backward(lo, hi, dy, x, scale, offset, m, n, dx):
+def _backward(dy, x, scale, offset, m, n, dx):
     "dx = scale g + m x + n."
-    for r in range(lo, hi):
+    for r in range(len(x)):
         for c in range(len(scale)):
             g = _ZERO if x[r, c] * scale[c] + offset[c] <= _ZERO else dy[r, c]
             dx[r, c] = scale[c] * g + m[c] * x[r, c] + n[c]
 
 
 @_kernel
-def _backward_add(lo, hi, g, x, scale, m, n, dx):
+def _backward_add(g, x, scale, m, n, dx):
     "The same after an addition."
-    for r in range(lo, hi):
+    for r in range(len(x)):
         for c in range(len(scale)):
             dx[r, c] = scale[c] * g[r, c] + m[c] * x[r, c] + n[c]
 
 # %% ../nbs/03_fused.ipynb #cell-009
-@lru_cache
-def _pool() -> ThreadPoolExecutor:
-    "Threads for the kernels, made when first needed."
-    return ThreadPoolExecutor(thread_name_prefix="fused")
-
-
-def _run(kernel: Callable, *arrays: np.ndarray, sums: int = 0) -> list[np.ndarray]:
-    "The kernel over all rows, on torch's number of threads; `sums` arrays of sums, (width,), float64."
-    rows, width = arrays[0].shape
-    threads = min(torch.get_num_threads(), rows)
-    edges = [rows * k // threads for k in range(threads + 1)]
-    parts = [[np.zeros(width) for _ in range(sums)] for _ in range(threads)]
-    jobs = [_pool().submit(kernel, lo, hi, *arrays, *part) for lo, hi, part in zip(edges[1:], edges[2:], parts[1:])]
-    kernel(0, edges[1], *arrays, *parts[0])
-    for job in jobs:
-        job.result()
-    return [sum(part) for part in zip(*parts)]
+def _two(kernel: Callable, *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The two sums of a kernel, each (width,), float64."
+    s, q = np.zeros((2, arrays[0].shape[1]))
+    kernel(*arrays, s, q)
+    return s, q
 
 
 class _Rows:
@@ -146,7 +132,7 @@ class _NormReLU(torch.autograd.Function):
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, z):
         rows = _Rows(x)
         around = rows(x)[0, :rows.channels]
-        s, q = map(rows.fold, _run(_moments, rows(x), rows.tile(around), sums=2))
+        s, q = map(rows.fold, _two(_moments, rows(x), rows.tile(around)))
         count = rows.positions
         mean, var = around + s / count, np.maximum(q / count - (s / count)**2, 0)
         inverse = 1 / np.sqrt(var + eps)
@@ -154,10 +140,10 @@ class _NormReLU(torch.autograd.Function):
         ctx.numbers = rows, mean, inverse, scale, rows.tile(scale), rows.tile(bias.detach().numpy() - mean * scale)
         y = torch.empty_like(x)
         if z is None:
-            _run(_forward, rows(x), *ctx.numbers[-2:], rows(y))
+            _forward(rows(x), *ctx.numbers[-2:], rows(y))
             ctx.save_for_backward(x)
         else:
-            _run(_forward_add, rows(x), *ctx.numbers[-2:], rows(z), rows(y))
+            _forward_add(rows(x), *ctx.numbers[-2:], rows(z), rows(y))
             ctx.save_for_backward(x, y)
         for running, now in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
             running.lerp_(torch.from_numpy(now).float(), momentum)
@@ -171,17 +157,17 @@ class _NormReLU(torch.autograd.Function):
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx, dz = torch.empty_like(x), torch.empty_like(x) if after_add else None
         if after_add:
-            sums = _run(_sums_add, rows(dy), rows(x), rows(after_add[0]), rows.tile(mean), rows(dz), sums=2)
+            sums = _two(_sums_add, rows(dy), rows(x), rows(after_add[0]), rows.tile(mean), rows(dz))
         else:
-            sums = _run(_sums, rows(dy), rows(x), scale_tiled, offset_tiled, rows.tile(mean), sums=2)
+            sums = _two(_sums, rows(dy), rows(x), scale_tiled, offset_tiled, rows.tile(mean))
         d_bias, by_x = map(rows.fold, sums)
         d_weight = by_x * inverse
         m = -scale * d_weight * inverse / rows.positions
         n = -scale * d_bias / rows.positions - m * mean
         if after_add:
-            _run(_backward_add, rows(dz), rows(x), scale_tiled, rows.tile(m), rows.tile(n), rows(dx))
+            _backward_add(rows(dz), rows(x), scale_tiled, rows.tile(m), rows.tile(n), rows(dx))
         else:
-            _run(_backward, rows(dy), rows(x), scale_tiled, offset_tiled, rows.tile(m), rows.tile(n), rows(dx))
+            _backward(rows(dy), rows(x), scale_tiled, offset_tiled, rows.tile(m), rows.tile(n), rows(dx))
         return dx, torch.from_numpy(d_weight).float(), torch.from_numpy(d_bias).float(), None, None, None, None, dz
 
 # %% ../nbs/03_fused.ipynb #cell-011
@@ -198,10 +184,10 @@ class NormReLU(nn.Module):
     def forward(self, x: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "relu(norm(x) + z), in the shape of x: (B, C, H, W); z of the same shape or None."
         bn = self.bn
-        if (x.numel() >= self.least and bn.training and x.dtype == bn.weight.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if (torch.get_num_threads() == 1 and x.numel() >= self.least and bn.training and x.dtype == bn.weight.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
                 and x.is_contiguous(memory_format=torch.channels_last) and x.numel() > x.shape[1]):
             bn.num_batches_tracked.add_(1)
             z = z if z is None else z.expand_as(x).contiguous(memory_format=torch.channels_last)
             return _NormReLU.apply(x, bn.weight, bn.bias, bn.running_mean, bn.running_var, bn.momentum, bn.eps, z)
         y = bn(x)
-        return torch.relu(y if z is None else y + z)
+        return torch.relu_(y if z is None else y.add_(z) if z.dtype == y.dtype else y + z)
