@@ -371,7 +371,7 @@ class Nets:
         return self._made[key][0]
 
     def table(self, x: torch.Tensor, about: tuple) -> Answers | None:
-        "Where answers about the batch x are kept; None where it is only a part or pictures change from epoch to epoch."
+        "Where answers about the batch x, (B, C, H, W), are kept; None where x is a part of it or pictures change from epoch to epoch."
         if self.batch is None or x is not self.batch.x or self.batches.augment:
             return None
         if about not in self.tables:
