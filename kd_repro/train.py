@@ -316,7 +316,7 @@ class Shared:
     Who makes a thing is timed; a run that finds it made is charged as much, so that its seconds are those it needs alone.
     """
     def __init__(self):
-        self.extractors, self.memory, self.charge, self._batches, self._tables = {}, {}, 0.0, WeakValueDictionary(), WeakValueDictionary()
+        self.extractors, self.memory, self.charge, self._kept = {}, {}, 0.0, WeakValueDictionary()
 
     def once(self, key: tuple, who, make: Callable):
         "make(), once for an iteration of all runs."
@@ -329,17 +329,15 @@ class Shared:
             self.charge += seconds
         return value
 
-    def batches(self, pictures: Pictures | Callable, *of) -> Batches:
-        "The batches that (batch, seed, stage, device, augment) decide; gone with the last run that uses them."
-        if (found := self._batches.get(of)) is None:
-            found = self._batches[of] = pictures(*of) if callable(pictures) else Batches(pictures, *of)
+    def kept(self, key: tuple, make: Callable):
+        "make(), the same for all runs that ask; gone with the last that holds it."
+        if (found := self._kept.get(key)) is None:
+            found = self._kept[key] = make()
         return found
 
-    def table(self, about: tuple, *of) -> Answers:
-        "The answers of a frozen network about the training pictures; gone with the last run that uses them."
-        if (found := self._tables.get(about)) is None:
-            found = self._tables[about] = Answers(*of)
-        return found
+    def batches(self, pictures: Pictures | Callable, *of) -> Batches:
+        "The batches that (batch, seed, stage, device, augment) decide."
+        return self.kept(of, lambda: pictures(*of) if callable(pictures) else Batches(pictures, *of))
 
 
 class Nets:
@@ -375,7 +373,7 @@ class Nets:
         if self.batch is None or x is not self.batch.x or self.batches.augment:
             return None
         if about not in self.tables:
-            self.tables[about] = self.shared.table(about, self.batches.n, self.device)
+            self.tables[about] = self.shared.kept(about, lambda: Answers(self.batches.n, self.device))
         return self.tables[about]
 
     def stream(self, purpose: str) -> torch.Generator:
