@@ -450,13 +450,12 @@ class Batches:
         self.augment = pictures.augment if augment is None else augment
         mean, std = _mean_std(pictures)
         self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
-        x, window = pictures.x_train, pictures.shape[1:]
+        window = pictures.shape[1:]
+        x = (pictures.x_train if self.augment else _middle(pictures.x_train, window)).permute(0, 2, 3, 1)
         if self.augment and pictures.crop is None:
-            x = F.pad(x, (4,) * 4)
-        elif not self.augment:
-            x = _middle(x, window)
-        self.room = [stored - seen for stored, seen in zip(x.shape[2:], window)]  # largest crop offset down and to the right
-        self.x = x.permute(0, 2, 3, 1).contiguous().to(device)  # (N, H, W, C)
+            x = F.pad(x, (0, 0, 4, 4, 4, 4))
+        self.room = [stored - seen for stored, seen in zip(x.shape[1:3], window)]  # largest crop offset down and to the right
+        self.x = x.contiguous().to(device)  # (N, H, W, C)
         self.y = pictures.y_train.to(device)
         self.rows, self.columns = (torch.arange(s, device=device) for s in window)
         self.epochs = {}
