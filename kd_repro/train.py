@@ -270,20 +270,24 @@ class Player:
         "Output (B, K), or a list of feature maps that stops after the last tap."
         taps, view = tuple(taps), self._nets.views.get(self.role)
 
-        def forward():
+        def forward(taps):
             net = self._extractor(taps)
             with evaluation(net) if frozen_statistics and self.trained else nullcontext():
                 with torch.set_grad_enabled(self.trained), self._nets.autocast():
                     return net(VIEWS[view](x) if view else x)
 
         if not self.trained:
-            return self.answer(x, taps, forward) if taps else self.answer(x, taps, lambda: [forward()])[0]
+            names = taps or ("output",)
+            asked = self._nets.asked(self.identity, names)
+            found = self.answer(x, asked, lambda: [forward(())] if asked == ("output",) else forward(asked))
+            found = [found[asked.index(name)] for name in names]
+            return found if taps else found[0]
         memory, key = self._nets.memory, (self.identity, id(x), taps, frozen_statistics)
         if key not in memory:
             if not frozen_statistics and any(k[:2] == key[:2] and not k[3] for k in memory):
                 raise RuntimeError(f"step {self._nets.stage.step!r}: it asks {self.role!r} twice for the same pictures, which would count them twice in "
                                    "batch norm. Ask once for all: n.student(b.x, (\"output\", *taps))")
-            memory[key] = x, forward()  # x is kept, so that its id stays its own
+            memory[key] = x, forward(taps)  # x is kept, so that its id stays its own
         return memory[key][1]
 
     def answer(
@@ -316,7 +320,7 @@ class Shared:
     Who makes a thing is timed; a run that finds it made is charged as much, so that its seconds are those it needs alone.
     """
     def __init__(self):
-        self.extractors, self.memory, self.charge, self._kept = {}, {}, 0.0, WeakValueDictionary()
+        self.extractors, self.asked, self.memory, self.charge, self._kept = {}, {}, {}, 0.0, WeakValueDictionary()
 
     def once(self, key: tuple, who, make: Callable):
         "make(), once for an iteration of all runs."
@@ -360,6 +364,14 @@ class Nets:
     def autocast(self):
         "The autocast region of the run's precision."
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def asked(self, identity, names: tuple) -> tuple:
+        "Feature points that one forward of a frozen network finds: all that runs side by side want of it, but only `names` where answers are kept."
+        if self.batches is None or not self.batches.augment:
+            return names
+        wanted = self.shared.asked.setdefault((identity, self.stage.name), {})
+        wanted.update(dict.fromkeys(names))
+        return tuple(wanted)
 
     def once(self, make: Callable, *args):
         "make(*args), computed once in the stage."
@@ -561,11 +573,11 @@ def train(
 
 
 def side_by_side(run: Run) -> tuple:
-    "Runs of equal answers see the same batches through the same networks that do not learn; a run without such a network is alone."
+    "Runs of equal answers see the same batches through the same networks that do not learn, whatever they learn from them; a run without such a network is alone."
     frozen = [tuple((role, net) for role, net in stage.nets if role not in stage.train) for stage in run.stages]
     if not any(frozen):
         return (run.key,)
-    return (run.data, run.part, run.seed, run.precision, *((s.name, s.step, s.iterations, s.batch, s.augment, s.views, nets) for s, nets in zip(run.stages, frozen)))
+    return (run.data, run.part, run.seed, run.precision, *((s.name, s.iterations, s.batch, s.augment, s.views, nets) for s, nets in zip(run.stages, frozen)))
 
 
 def train_together(
