@@ -573,11 +573,16 @@ def train(
 
 
 def side_by_side(run: Run) -> tuple:
-    "Runs of equal answers see the same batches through the same networks that do not learn, whatever they learn from them; a run without such a network is alone."
-    frozen = [tuple((role, net) for role, net in stage.nets if role not in stage.train) for stage in run.stages]
-    if not any(frozen):
-        return (run.key,)
-    return (run.data, run.part, run.seed, run.precision, *((s.name, s.iterations, s.batch, s.augment, s.views, nets) for s, nets in zip(run.stages, frozen)))
+    """Runs of equal answers are worth training side by side; a run without a teacher is alone.
+
+    In the longest stage that has one, they see the same batches through the same networks that do not learn, whatever they learn from them.
+    """
+    learned, found = set(), []
+    for k, stage in enumerate(run.stages):
+        learned.update(stage.train)
+        if nets := tuple((role, net) for role, net in stage.nets if role not in learned):
+            found.append((stage.iterations, -k, stage.name, stage.batch, stage.augment, stage.views, nets))
+    return (run.data, run.part, run.seed, run.precision, *max(found, key=lambda what: what[:2])) if found else (run.key,)
 
 
 def train_together(
