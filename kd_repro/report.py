@@ -68,14 +68,16 @@ def differences(
     claims: pd.DataFrame,  # from `read_claims`
     ours: dict,            # target -> what `measured` gives
 ) -> pd.DataFrame:         # table, difference, ours, n, scale, came out: text
-    "What each paper prints one above the other, and flow methods against the student of equal cost: ours, seed by seed."
+    "What each paper prints one above the other, and methods against the plain student of as many iterations: ours, seed by seed."
     lines = []
     for target, column in accuracy_columns(claims).items():
         job, found = ours[target]
         rows = {row: accuracies(records) for row, records in found.items()}
         printed = claims[(claims["table"] == target) & (claims["column"] == column)].sort_values("published", ascending=False)["row"]
         printed = [row for row in printed if row in rows and (row != "teacher" or column == "average")]  # else one net, of a seed of its own
-        pairs = [*zip(printed, printed[1:]), *((row, "scratch_equal_cost") for row in ("dense_fsp", "fsp") if {row, "scratch_equal_cost"} <= set(rows))]
+        length = {row: getattr(items[0], "iterations", None) for row, items in (job or Job(target=target, scale="smoke", device="cpu", precision="float32", train=False)).results.items()}
+        alike = [row for row in rows if row != "scratch_equal_cost" and length.get(row) == length.get("scratch_equal_cost", 0)]
+        pairs = [*zip(printed, printed[1:]), *((row, "scratch_equal_cost") for row in alike)]
         for r in paired_table(rows, pairs).itertuples():
             lines.append((target, r.row.replace(" - ", " − "), f"{r.mean:+.2f} ({r.low:+.2f} to {r.high:+.2f})", r.n, job.scale if job else "", r.verdict))
     return pd.DataFrame(lines, columns=["table", "difference", "ours, points (95 %)", "n", "scale", "came out"])
