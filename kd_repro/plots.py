@@ -168,6 +168,7 @@ def forest(
         ax.set_title(title, loc="left")
         ax.grid(axis="both", color="#dddddd", lw=.6)
         shown = printed.notna().to_numpy()
+        if table["mean"].isna().all() and not shown.any(): ax.set_xticks([])  # nothing is drawn, and the axis has no scale
         _forest_legend(ax, (shown & ~pale).any(), (shown & pale).any(), together)
     return ax
 
