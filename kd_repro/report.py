@@ -76,9 +76,8 @@ def differences(
         printed = claims[(claims["table"] == target) & (claims["column"] == column)].sort_values("published", ascending=False)["row"]
         printed = [row for row in printed if row in rows and (row != "teacher" or column == "average")]  # else one net, of a seed of its own
         length = {row: getattr(items[0], "iterations", None) for row, items in (job or Job(target=target, scale="smoke", device="cpu", precision="float32", train=False)).results.items()}
-        alike = [row for row in rows if row != "scratch_equal_cost" and length.get(row) == length.get("scratch_equal_cost", 0)]
-        pairs = [*zip(printed, printed[1:]), *((row, "scratch_equal_cost") for row in alike)]
-        for r in paired_table(rows, pairs).itertuples():
+        controlled = [(row, plain) for plain in ("scratch", "scratch_equal_cost") for row in rows if not row.startswith(("scratch", "teacher")) and length.get(row) == length.get(plain, 0)]
+        for r in paired_table(rows, dict.fromkeys([*zip(printed, printed[1:]), *controlled])).itertuples():
             lines.append((target, r.row.replace(" - ", " − "), f"{r.mean:+.2f} ({r.low:+.2f} to {r.high:+.2f})", r.n, job.scale if job else "", r.verdict))
     return pd.DataFrame(lines, columns=["table", "difference", "ours, points (95 %)", "n", "scale", "came out"])
 
@@ -103,7 +102,7 @@ def _page(scale: str, store: Store) -> tuple[str, str]:
     results, came_out = results_table(claims, ours), differences(claims, ours)
     short = came_out[came_out["came out"].isin(["behind", "undecided"])]
     counts = ", ".join(f"{n} {word}" for word, n in Counter(came_out["came out"]).items())
-    said = f"Of {len(came_out)} differences between rows that a paper prints one above the other, or with the student of equal cost: {counts}."
+    said = f"Of {len(came_out)} differences between rows that a paper prints one above the other, or with the plain student trained for as long: {counts}."
     md, tex = [], []
 
     def heading(text, level): md.append(f"{'#' * level} {text}"); tex.append(rf"\{'sub' * (level - 1)}section*{{{_tex(text)}}}")
