@@ -82,31 +82,33 @@ test: setup  ## run all component notebooks as tests, WORKERS=2 at once; ARGS='-
 	all=$$(wc -l <$$tmp/all); n=$$(wc -l <$$RESULTS); \
 	echo "$$((n)) passed, $$((all - n)) failed"; [ $$n -gt 0 ] && [ $$n -eq $$all ]
 
-# Studies that no target needs: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.
+# Notebooks that make no table: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.
 define STUDY
 import ast, sys
+from pathlib import Path
 from kd_repro.runner import execute
-name, *given = sys.argv[1:]
-execute(f"nbs/studies/{name}.ipynb", f"figures/studies/notebooks/{name}.ipynb", {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in given)})
+path, *given = sys.argv[1:]
+given = {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in given)}
+execute(path, f"figures/studies/notebooks/{Path(path).name}", given)
 endef
 
 bench chaos faults slurm browser: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
-	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" speed $(ARGS)
+	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" nbs/studies/speed.ipynb $(ARGS)
 
 chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
-	@$(BIN)/python -c "$$SCRIPT" chaos $(ARGS)
+	@$(BIN)/python -c "$$SCRIPT" nbs/checks/chaos.ipynb $(ARGS)
 
 faults: setup  ## what a user is told: full disk, killed kernel, changed record, ...
-	@$(BIN)/python -c "$$SCRIPT" faults $(ARGS)
+	@$(BIN)/python -c "$$SCRIPT" nbs/checks/faults.ipynb $(ARGS)
 
 slurm: setup  ## the smoke reproduction through a Slurm of this one machine (root; slurm-wlm and munge)
-	@$(BIN)/python -c "$$SCRIPT" slurm $(ARGS)
+	@$(BIN)/python -c "$$SCRIPT" nbs/checks/slurm.ipynb $(ARGS)
 
-browser: site  ## the site and JupyterLab in a real browser: links, pictures, Run All (Chromium)
-	@$(BIN)/python -c "$$SCRIPT" browser $(ARGS)
+browser: site  ## the site and JupyterLab in a real browser: links, figures, Run All (Chromium)
+	@$(BIN)/python -c "$$SCRIPT" nbs/checks/browser.ipynb $(ARGS)
 
 lab: setup  ## JupyterLab, at nbs/index.ipynb
 	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from fastcore.docments import docments
 
-from kd_repro.tables import TARGETS
+from kd_repro.tables import TABLES
 
 root = Path(__file__).resolve().parent.parent
 source = root / "_docs" / "source"
@@ -53,19 +53,20 @@ def link(text: str, folder: Path) -> str:
         if path.is_file():  # not there: left as it is, so that Sphinx names the page
             (source / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, source / inside)
-        return f"{match[1]}{Path(os.path.relpath(source / inside, source / folder.relative_to(root / 'nbs'))).as_posix()}{'#' + part if part else ''}"
+        here = source / folder.relative_to(root / "nbs")
+        return f"{match[1]}{Path(os.path.relpath(source / inside, here)).as_posix()}{'#' + part if part else ''}"
     return LINK.sub(moved, text)
 
 
 def plain(text: str, length: int = 300) -> str:
-    "The last words of a cell, without marks: they say what its picture shows."
+    "The last words of a cell, without marks: they say what its figure shows."
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
     text = " ".join(re.sub(r"^#+ .*$|[`*$\\{}]", "", text, flags=re.M).split())
     return text if len(text) <= length else "… " + text[-length:].partition(" ")[2]
 
 
 def prepare(path: Path):
-    "A notebook as a page: without nbdev's comments, with its pictures described."
+    "A notebook as a page: without nbdev's comments, with its figures described."
     found, scale = executed(path)
     notebook, folder, words = nbformat.read(found, 4), path.parent, ""
     if found == path and any("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
@@ -98,10 +99,13 @@ def prepare(path: Path):
 
 def contents() -> str:
     "All pages, for the side bar."
-    parts = {"Tables and figures": "papers/*.ipynb", "Studies and tutorials": "studies/*.ipynb", "Component notebooks": "[0-9]*.ipynb"}
-    rank = {name: k for k, name in enumerate(TARGETS)}
-    pages = {caption: [p.relative_to(root / "nbs").with_suffix("").as_posix() for p in sorted((root / "nbs").glob(pattern), key=lambda p: (rank.get(p.stem, len(rank)), p.stem))]
-             for caption, pattern in parts.items()}
+    parts = {"Tables and figures": "papers/*.ipynb", "Studies": "studies/*.ipynb", "Tutorials": "tutorials/*.ipynb",
+             "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb", "Evidence": "[56]*.ipynb", "Engine": "[7-9]*.ipynb",
+             "Checks": "checks/*.ipynb"}
+    rank = {name: k for k, name in enumerate(TABLES)}
+    order = lambda path: (rank.get(path.stem, len(rank)), path.stem)
+    pages = {caption: [path.relative_to(root / "nbs").with_suffix("").as_posix()
+                       for path in sorted((root / "nbs").glob(pattern), key=order)] for caption, pattern in parts.items()}
     pages["Library"] = sorted(f"api/{p.stem}" for p in (root / project).glob("[a-z]*.py"))
     pages["More"] = ["data/README"]
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in pages.items())

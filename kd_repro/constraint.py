@@ -17,12 +17,16 @@ from .recipes import Setting, joint_run, schedule
 from .relations import kd_svd_loss, rkd_angle_loss, rkd_distance_loss
 from .runs import Run, objective
 
-# %% ../nbs/42_constraint.ipynb #cell-005
+# %% ../nbs/42_constraint.ipynb #cell-006
+KNOWLEDGE = ("kd", "fitnet", "attention", "activation_boundary", "fsp", "kd_svd", "rkd")
+
+
 def _looked_at(n, role: str, knowledge: str) -> tuple[str, ...]:
-    "The feature points of a kind of knowledge, at its usual places."
+    "The taps of a kind of knowledge, at its usual places."
     ends = last_taps(n, role, (1, 2, 3))
     places = {"kd": ("output",), "rkd": ("flatten",), "fitnet": ends, "attention": ends, "kd_svd": ("relu", *ends),
-              "activation_boundary": tuple(map(before_relu, ends)), "fsp": tuple(tap for pair in section_taps_of(n, role) for tap in pair)}
+              "activation_boundary": tuple(map(before_relu, ends)),
+              "fsp": tuple(tap for pair in section_taps_of(n, role) for tap in pair)}
     return places[knowledge]
 
 
@@ -35,12 +39,10 @@ def _transfer(knowledge: str, fs: list, ft: list) -> torch.Tensor:
         return rkd_distance_loss(e_s, e_t) + 2 * rkd_angle_loss(e_s, e_t)
     if knowledge == "fsp":
         return fsp_loss(list(zip(fs[::2], fs[1::2])), list(zip(ft[::2], ft[1::2])))
-    return {"fitnet": hint_loss, "attention": attention_loss, "kd_svd": kd_svd_loss, "activation_boundary": activation_boundary_loss}[knowledge](fs, ft)
+    return {"fitnet": hint_loss, "attention": attention_loss, "kd_svd": kd_svd_loss,
+            "activation_boundary": activation_boundary_loss}[knowledge](fs, ft)
 
-
-KNOWLEDGE = ("kd", "fitnet", "attention", "activation_boundary", "fsp", "kd_svd", "rkd")
-
-
+# %% ../nbs/42_constraint.ipynb #cell-008
 @objective(knowledge=..., every=1)
 def constraint(n, b, p, t):
     "Cross-entropy and one transfer loss, at equal gradient norm in the first batch; traces of both. Source: ours."
@@ -50,15 +52,17 @@ def constraint(n, b, p, t):
     first, every = b.index == 0, p.every
     if first or (b.index + 1) % every == 0:
         own = list(n.student.net.parameters())
-        flat = lambda gradients: torch.cat([torch.zeros_like(q).flatten() if g is None else g.flatten() for q, g in zip(own, gradients)])
+        flat = lambda gradients: torch.cat([torch.zeros_like(q).flatten() if g is None else g.flatten()
+                                            for q, g in zip(own, gradients)])
         g, h = (flat(torch.autograd.grad(loss, own, retain_graph=True, allow_unused=True)) for loss in (task, transfer))
         if first:
             n.count("weight", g.norm() / h.norm().clamp_min(1e-12))
-        for name, value in (("task", task), ("transfer", transfer), ("cosine", F.cosine_similarity(g, h, dim=0)), ("ratio", n.counts["weight"] * h.norm() / g.norm())):
+        for name, value in (("task", task), ("transfer", transfer), ("cosine", F.cosine_similarity(g, h, dim=0)),
+                            ("ratio", n.counts["weight"] * h.norm() / g.norm())):
             n.trace(name, b, value)
     yield task + float(n.counts["weight"]) * transfer
 
-# %% ../nbs/42_constraint.ipynb #cell-007
+# %% ../nbs/42_constraint.ipynb #cell-014
 def constraint_run(s: Setting, knowledge: str, depths: tuple, seed: int) -> Run:
     "One kind of knowledge beside the labels, traced fifty times along the training."
     every = max(1, schedule(s.full, s.factor)["iterations"] // 50)

@@ -121,16 +121,18 @@ def save_table(
     digits=2,             # digits after the point in .md and .tex; the .csv is not rounded
     caption="",           # sentences that follow the title: what n, interval and columns mean
     notes=(),             # sentences below the table, in the .md only: what came out
-) -> list:                # the three paths: csv, md, tex
-    """A table as CSV (full precision), Markdown and LaTeX.
+    latex=False,          # also as .tex, for a table that belongs into a paper
+) -> list:                # the paths: csv, md, and tex if it is wanted
+    """A table as CSV (full precision), Markdown and, if wanted, LaTeX.
 
     Raises: ValueError for a name with a folder or an ending in it, an empty table or negative digits."""
     base = _file_base(folder, name)
     if not len(table): raise ValueError("table is empty: give the rows that were not run as rows with n = 0")
     if digits < 0: raise ValueError(f"digits is {digits}, expected 0 or more")
     files = {"csv": table.to_csv(index=False, lineterminator="\n"),
-             "md": _markdown(_printed(table, digits, "–"), title, caption, notes),
-             "tex": _latex(_printed(table, digits, "--"), ". ".join(filter(None, [title, caption])), name)}
+             "md": _markdown(_printed(table, digits, "–"), title, caption, notes)}
+    if latex:
+        files["tex"] = _latex(_printed(table, digits, "--"), ". ".join(filter(None, [title, caption])), name)
     return [atomic_write(base.with_name(f"{name}.{ending}"), content) for ending, content in files.items()]
 
 # %% ../nbs/60_plots.ipynb #cell-037

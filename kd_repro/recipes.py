@@ -19,12 +19,13 @@ from .runs import NetSpec, Run, Stage, objective, thaw
 
 # %% ../nbs/22_recipes.ipynb #cell-004
 FULL = ((.1, 32_000), (.01, 48_000), (.001, 64_000))          # teacher, original, stage 2 of minimisation
-SHORT = ((.1, 11_000), (.01, 16_000), (.001, 21_000))         # the 21k rows: stage 2 of improvement and fast optimisation
+SHORT = ((.1, 11_000), (.01, 16_000), (.001, 21_000))  # the 21k rows: stage 2 of improvement and fast optimisation
 FLOW = {"cifar10": ((1e-3, 11_000), (1e-4, 16_000), (1e-5, 21_000)),   # stage 1 of FSP
         "cifar100": ((1e-3, 16_000), (1e-4, 24_000), (1e-5, 32_000))}
 
-SURVEY = ((.1, 11_730), (.01, 23_460), (.001, 31_280), (1e-4, 39_100))  # the survey author's 100 epochs, drops at 30, 60 and 80 %
-SURVEY_FIRST = ((.1, 15_640),)                                           # his 40 epochs of stage 1; their rates are not printed
+# the survey author's 100 epochs, drops at 30, 60 and 80 %
+SURVEY = ((.1, 11_730), (.01, 23_460), (.001, 31_280), (1e-4, 39_100))
+SURVEY_FIRST = ((.1, 15_640),)  # his 40 epochs of stage 1; their rates are not printed
 CUB = ((.1, 10_000), (.01, 20_000), (.001, 30_000))           # fine-tuning and transfer, Yim et al., section 4.3
 
 
@@ -92,7 +93,8 @@ class Setting:
 
     @property
     def seeds(self) -> range:
-        "Seeds of a row's nets: three, at smoke two; the papers' tables of net 1 to 3 and of minimisation have their own."
+        """Seeds of a row's nets: three, at smoke two; the papers' tables of net 1 to 3 and of minimisation have their
+        own."""
         return range(1, 3 if self.scale == "smoke" else 4)
 
     @property
@@ -108,12 +110,13 @@ class Setting:
     @property
     def flow_weight(self) -> float:
         """λ of FSP: .1 on the sum over entries at 16/32/64, less for wider nets as their matrices have more entries.
-        The papers print none. Chosen after test accuracies of two seeds had been seen at lite; an ablation measures it."""
+        The papers print none. Chosen after test accuracies of two seeds had been seen at lite; an ablation measures
+        it."""
         return 5e-4 if self.survey else .1 * min(1, (16 / self.width) ** 2)
 
     @property
     def full(self) -> tuple:
-        "Schedule of a plain net and of the last stage."
+        "Schedule of a net from scratch and of the last stage."
         return SURVEY if self.survey else FULL
 
     @property
@@ -127,9 +130,13 @@ class Setting:
         return SCALES[self.scale].batch
 
     def net(self, depth: int, **more) -> NetSpec:
-        "The flow papers' network of a depth: option A, batch norm on the input as drawn. The survey's: stem 32, option B."
+        """The flow papers' network of a depth: option A, batch norm on the input as drawn.
+
+        The survey's: stem 32, option B."""
         sizes = dict(depth=depth, width=self.width, num_classes=self.num_classes, in_channels=SETS[self.data].shape[0])
-        return NetSpec("cifar_resnet", sizes | (dict(stem=self.width // 2, shortcut="B") if self.survey else dict(input_bn=True)), **more)
+        return NetSpec("cifar_resnet",
+                       sizes | (dict(stem=self.width // 2, shortcut="B") if self.survey else dict(input_bn=True)),
+                       **more)
 
     @property
     def num_classes(self) -> int:
@@ -143,7 +150,8 @@ class Setting:
         return SETS[self.data].n_train // {"half": 2, "quarter": 4, "tenth": 10}.get(self.part, 1)
 
     def options(self, pieces: tuple | dict) -> dict:
-        "What a stage has beside its objective and networks; a schedule of the papers is put to scale, a dict (see `schedule`) is."
+        """What a stage has beside its objective and networks; a schedule of the papers is put to scale, a dict (see
+        `schedule`) is."""
         own = dict(nesterov=True, weight_decay=5e-4, augment=True) if self.survey else {}
         return (pieces if isinstance(pieces, dict) else schedule(pieces, self.factor)) | dict(batch=self.batch) | own
 
@@ -162,7 +170,8 @@ def ce(n, b, p, t):
     yield F.cross_entropy(n.student(b.x).float(), b.y)
 
 
-def scratch_run(s: Setting, depth: int, seed: int, recipe: str, pieces: tuple | None = None, start: Run | None = None, **stage) -> Run:
+def scratch_run(s: Setting, depth: int, seed: int, recipe: str, pieces: tuple | None = None,
+                start: Run | None = None, **stage) -> Run:
     "A network trained with cross-entropy; `start` gives its first weights."
     return s.run(recipe, [main_stage(s, s.net(depth, weights=start), pieces, **stage)], seed)
 
@@ -174,7 +183,8 @@ def teacher_of(s: Setting, depth: int) -> Run:
 
 def stopped_teacher(s: Setting, depth: int, percent: int) -> Run:
     "A teacher stopped after a share of its iterations, at its first learning rate. Source: Yuan et al. 2020 (De-KD)."
-    return scratch_run(s, depth, 0, f"teacher stopped at {percent} %", ((s.full[0][0], s.full[-1][1] * percent // 100),))
+    return scratch_run(s, depth, 0, f"teacher stopped at {percent} %",
+                       ((s.full[0][0], s.full[-1][1] * percent // 100),))
 
 
 def student_and_teacher(s: Setting, depths: tuple) -> dict[str, NetSpec]:
@@ -187,14 +197,17 @@ def main_stage(s: Setting, student: NetSpec, pieces: tuple | dict | None = None,
     return s.stage("main", "ce", {"student": student}, pieces or s.full, **stage)
 
 # %% ../nbs/22_recipes.ipynb #cell-016
-def two_stage_run(s: Setting, recipe: str, first: list[Stage], depth: int, seed: int, pieces: tuple | None = None, **stage) -> Run:
+def two_stage_run(s: Setting, recipe: str, first: list[Stage], depth: int, seed: int,
+                  pieces: tuple | None = None, **stage) -> Run:
     "What initialises a student of a depth, in one or several stages, and then the labels alone."
     return s.run(recipe, [*first, main_stage(s, s.net(depth), pieces, **stage)], seed)
 
 
-def joint_run(s: Setting, recipe: str, objective: str, depths: tuple, seed: int, teachers: dict | None = None, p: dict = {}, helpers: dict = {}, **stage) -> Run:
+def joint_run(s: Setting, recipe: str, objective: str, depths: tuple, seed: int, teachers: dict | None = None,
+              p: dict = {}, helpers: dict = {}, **stage) -> Run:
     "A student that learns from labels and teachers at once; `teachers` replaces the one of the first depth."
-    nets = {"student": s.net(depths[1])} | (teachers if teachers is not None else {"teacher": student_and_teacher(s, depths)["teacher"]})
+    nets = {"student": s.net(depths[1])} | (teachers if teachers is not None
+                                            else {"teacher": student_and_teacher(s, depths)["teacher"]})
     return s.run(recipe, [s.stage("main", objective, nets, s.full, p=p, helpers=helpers, **stage)], seed)
 
 
@@ -208,6 +221,8 @@ def shared_runs(s: Setting, recipe: str, stage1: Stage, seeds: range, main: Call
 def iterations(
     runs: list,  # the nets of a row
 ) -> int:
-    "What a row costs: its nets' iterations and each shared stage 1 once. A finished net that one starts from is not counted, as printed."
+    """What a row costs: its nets' iterations and each shared stage 1 once.
+
+    A finished net that one starts from is not counted, as printed."""
     shared = dict.fromkeys(source for run in runs for source in run.sources if not source.test)
     return sum(run.iterations for run in runs) + sum(source.iterations for source in shared)

@@ -9,10 +9,8 @@ __all__ = ['energy', 'minimum_cut', 'keep_costs', 'neighbours', 'energy_terms', 
 # %% ../nbs/38_selection.ipynb #cell-002
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-
-from torch import nn
 
 from .hints import hint_loss
 from .models import network
@@ -37,10 +35,12 @@ def _graph(keep_cost, discard_cost, pairs, strengths):
     if len(pairs) and not 0 <= pairs.min() <= pairs.max() < n:
         raise ValueError(f"pairs: got images {pairs.min()} to {pairs.max()}; expected 0 to {n - 1}")
     if (pairs[:, 0] == pairs[:, 1]).any():
-        raise ValueError(f"pairs: got image {pairs[pairs[:, 0] == pairs[:, 1]][0, 0]} paired with itself; expected two different images")
+        raise ValueError(f"pairs: got image {pairs[pairs[:, 0] == pairs[:, 1]][0, 0]} paired with itself; "
+                         "expected two different images")
     for name, values in (("keep_cost", keep_cost), ("discard_cost", discard_cost), ("strengths", strengths)):
         if not np.isfinite(values).all():
-            raise ValueError(f"{name}: got {np.size(values) - np.isfinite(values).sum()} value(s) that are not finite; expected finite ones")
+            raise ValueError(f"{name}: got {np.size(values) - np.isfinite(values).sum()} value(s) "
+                             "that are not finite; expected finite ones")
     if (strengths < 0).any():
         raise ValueError(f"strengths: got {strengths.min():g}; expected no negative one")
     return keep_cost, np.broadcast_to(discard_cost, n), *pairs.astype(np.int64).T, strengths
@@ -64,7 +64,7 @@ def energy(
         raise ValueError(f"keep: got {keep.dtype} of shape {keep.shape}; expected bool {keep_cost.shape} as keep_cost")
     return float(np.where(keep, keep_cost, discard_cost).sum() + strengths[keep[i] != keep[j]].sum())
 
-# %% ../nbs/38_selection.ipynb #cell-017
+# %% ../nbs/38_selection.ipynb #cell-018
 def _clipped(difference, i, j, strengths):
     "Differences and strengths cut to the size at which they win; and which differences did."
     pull = np.bincount(i, strengths, len(difference)) + np.bincount(j, strengths, len(difference))
@@ -76,7 +76,7 @@ def _int32(values):
     exponent = np.frexp(values.max(initial=0.0))[1]
     return np.rint(np.ldexp(values, 29 - exponent)).astype(np.int32)
 
-# %% ../nbs/38_selection.ipynb #cell-020
+# %% ../nbs/38_selection.ipynb #cell-021
 def minimum_cut(
     keep_cost: np.ndarray,  # U(1), (N,), any unit; only the difference from discard_cost counts
     discard_cost: np.ndarray | float,  # U(0), one number or (N,), same unit
@@ -97,7 +97,8 @@ def minimum_cut(
     nodes, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
     values = np.concatenate([clipped.clip(min=0), (-clipped).clip(min=0), strengths, strengths])
     rows, columns = np.concatenate([source, nodes, i, j]), np.concatenate([nodes, sink, j, i])
-    capacity = coo_array((values, (rows, columns)), shape=(n + 2, n + 2)).tocsr()  # adds up a pair listed twice, before rounding
+    # adds up a pair listed twice, before rounding
+    capacity = coo_array((values, (rows, columns)), shape=(n + 2, n + 2)).tocsr()
     capacity.data = _int32(capacity.data)
     capacity.eliminate_zeros()
     room = capacity - maximum_flow(capacity, n, n + 1, method="dinic").flow
@@ -106,25 +107,28 @@ def minimum_cut(
     keep[breadth_first_order(room, n, return_predecessors=False)] = False
     return np.where(won, difference <= 0, keep[:n])
 
-# %% ../nbs/38_selection.ipynb #cell-034
+# %% ../nbs/38_selection.ipynb #cell-035
 def _check_embeddings(embeddings, y=None):
     "Refuse embeddings and labels from which no cost could be made."
     if embeddings.ndim != 2 or embeddings.numel() == 0 or not embeddings.is_floating_point():
-        raise ValueError(f"embeddings: got {embeddings.dtype} of shape {tuple(embeddings.shape)}; expected non-empty (N, D), floating")
+        raise ValueError(f"embeddings: got {embeddings.dtype} of shape {tuple(embeddings.shape)}; "
+                         "expected non-empty (N, D), floating")
     bad = int((~torch.isfinite(embeddings)).any(1).sum())
     if bad:
         raise ValueError(f"embeddings: got {bad} image(s) with values that are not finite; expected finite ones")
     if y is None:
         return
     if y.shape != embeddings.shape[:1] or y.is_floating_point() or y.dtype == torch.bool:
-        raise ValueError(f"y: got {y.dtype} of shape {tuple(y.shape)}; expected integers ({len(embeddings)},) as embeddings")
+        raise ValueError(f"y: got {y.dtype} of shape {tuple(y.shape)}; "
+                         f"expected integers ({len(embeddings)},) as embeddings")
     classes, counts = y.unique(return_counts=True)
     if len(classes) < 2:
         raise ValueError(f"y: got one class, {classes.item()}; expected at least two")
     if (counts < 2).any():
-        raise ValueError(f"y: got a single image of class(es) {classes[counts < 2].tolist()}; expected at least two of each")
+        raise ValueError(f"y: got a single image of class(es) {classes[counts < 2].tolist()}; "
+                         "expected at least two of each")
 
-# %% ../nbs/38_selection.ipynb #cell-035
+# %% ../nbs/38_selection.ipynb #cell-036
 @torch.no_grad()
 def keep_costs(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype, any device, detached here
@@ -145,7 +149,7 @@ def keep_costs(
     inter = d.scatter(1, y[:, None], torch.inf).amin(1)
     return (intra - inter + margin).clamp(min=0)
 
-# %% ../nbs/38_selection.ipynb #cell-044
+# %% ../nbs/38_selection.ipynb #cell-045
 @torch.no_grad()
 def neighbours(
     embeddings: Tensor,  # (N, D), any floating dtype, any device, detached here
@@ -175,7 +179,7 @@ def neighbours(
     strengths = (-(d / sigma).square() / 2).exp() if sigma > 0 else (d == 0).double()
     return torch.stack([key // n, key % n], 1), strengths
 
-# %% ../nbs/38_selection.ipynb #cell-055
+# %% ../nbs/38_selection.ipynb #cell-056
 def energy_terms(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype
     y: Tensor,  # labels, (N,), integers
@@ -190,7 +194,8 @@ def energy_terms(
     Raises: ValueError for a bad number, or if no image is cheaper to keep than to discard.
     """
     for name, value, good, expected in (("discard", discard, 0 < discard < 1, "a share between 0 and 1"),
-                                        ("smoothness", smoothness, 0 <= smoothness < np.inf, "a finite number, not negative"),
+                                        ("smoothness", smoothness, 0 <= smoothness < np.inf,
+                                         "a finite number, not negative"),
                                         ("margin", margin, 0 <= margin < np.inf, "a finite number, not negative")):
         if not good:
             raise ValueError(f"{name}: got {value!r}; expected {expected}")
@@ -198,14 +203,15 @@ def energy_terms(
     c = costs.quantile(1 - discard).item()
     if (costs >= c).all() and (costs > c).any():
         share = (costs > c).double().mean().item()
-        raise ValueError(f"discard: got {discard}, but only {100 * share:.1f} % of the images cost more to keep than the cheapest one "
-                         f"at margin {margin}; expected a discard below {share:.3g}, or a larger margin (2 clips nothing)")
+        raise ValueError(f"discard: got {discard}, but only {100 * share:.1f} % of the images cost more to keep "
+                         f"than the cheapest one at margin {margin}; expected a discard below {share:.3g}, "
+                         "or a larger margin (2 clips nothing)")
     pairs, strengths = neighbours(embeddings, k)
     around = 2 * strengths.sum() / len(costs)
     unit = (costs - c).abs().mean() / around if around > 0 else 0.0
     return costs, c, pairs, smoothness * unit * strengths
 
-# %% ../nbs/38_selection.ipynb #cell-058
+# %% ../nbs/38_selection.ipynb #cell-059
 def select(
     embeddings: Tensor,  # the teacher's, (N, D), any floating dtype, any device
     y: Tensor,  # labels, (N,), integers, at least two images of each class
@@ -221,10 +227,11 @@ def select(
     """
     keep = minimum_cut(*energy_terms(embeddings, y, discard, k, smoothness, margin))
     if not keep.any():
-        raise ValueError(f"smoothness: got {smoothness}, and nothing is kept; expected a smaller one (0 keeps a share of {1 - discard:.3g}) or a smaller discard")
+        raise ValueError(f"smoothness: got {smoothness}, and nothing is kept; "
+                         f"expected a smaller one (0 keeps a share of {1 - discard:.3g}) or a smaller discard")
     return torch.from_numpy(keep).to(embeddings.device)
 
-# %% ../nbs/38_selection.ipynb #cell-074
+# %% ../nbs/38_selection.ipynb #cell-075
 @network
 class selection(nn.Module):
     "Which training images are taught, and what it was decided from."
@@ -234,22 +241,25 @@ class selection(nn.Module):
         self.register_buffer("labels", torch.zeros(pictures, dtype=torch.long))
         self.register_buffer("keep", torch.zeros(pictures, dtype=torch.bool))
 
-
+# %% ../nbs/38_selection.ipynb #cell-076
 @objective(discard=.15)
 def choose(n, b, p, t):
     "Collect the teacher's embeddings; with the last batch decide by a minimum cut which images are kept."
-    chosen = n.selection.net
+    # read in each batch: the loop refuses a parameter the first does not read
+    chosen, discard = n.selection.net, p.discard
     chosen.embeddings[b.ids], chosen.labels[b.ids] = n.teacher(b.x, ("flatten",))[0].float(), b.y
     if b.index + 1 == n.stage.iterations:
-        chosen.keep.copy_(select(chosen.embeddings, chosen.labels, p.discard).to(chosen.keep.device))
+        chosen.keep.copy_(select(chosen.embeddings, chosen.labels, discard).to(chosen.keep.device))
         n.count("kept", chosen.keep.sum())
     return
-    yield  # a step is a generator; this one has no loss
+    yield  # an objective is a generator; this one has no loss
 
-
+# %% ../nbs/38_selection.ipynb #cell-082
 @objective(weight=1.0, w_hard=1.0, everything=False)
 def selective(n, b, p, t):
-    "Cross-entropy on all images and regression to the teacher's embedding on the selected ones. Source: Ge et al. 2019."
+    """Cross-entropy on all images and regression to the teacher's embedding on the selected ones.
+
+    Source: Ge et al. 2019."""
     z_s, e_s = n.student(b.x, ("output", "flatten"))
     keep = torch.ones_like(b.y, dtype=torch.bool) if p.everything else n.selection.net.keep[b.ids]
     n.count("taught", keep.sum())
@@ -257,17 +267,21 @@ def selective(n, b, p, t):
     e_t, = n.teacher(b.x, ("flatten",))
     yield task + p.weight * hint_loss([e_s[keep]], [e_t[keep]]) * keep.float().mean() if keep.any() else task
 
-# %% ../nbs/38_selection.ipynb #cell-076
+# %% ../nbs/38_selection.ipynb #cell-084
 def selection_stage(s: Setting, nets: dict, **p) -> Stage:
     "One pass over the training images, without crops, that ends with the cut; it trains nothing, whatever the scale."
     images = s.n_train
     passes = -(-images // s.batch)
     chosen = NetSpec("selection", dict(pictures=images, features=4 * s.width))
-    return Stage("choose", "choose", {"teacher": nets["teacher"], "selection": chosen}, passes, [(0.0, passes)], p, train=["selection"], batch=s.batch, augment=False)
+    return Stage("choose", "choose", {"teacher": nets["teacher"], "selection": chosen}, passes,
+                 [(0.0, passes)], p, train=["selection"], batch=s.batch, augment=False)
 
-
+# %% ../nbs/38_selection.ipynb #cell-085
 def selective_run(s: Setting, depths: tuple, seed: int, weight: float = .1) -> Run:
-    "Selective KD: embeddings of the kept images, beside the labels of all. The weight is ours, untuned. Source: Ge et al. 2019."
+    """Selective KD: embeddings of the kept images, beside the labels of all.
+
+    Source: Ge et al. 2019; the weight is ours, untuned."""
     nets = student_and_teacher(s, depths)
-    select = selection_stage(s, nets)
-    return s.run("selective_kd", [select, s.stage("main", "selective", nets | {"selection": thaw(select.nets)["selection"]}, s.full, p=dict(weight=weight))], seed)
+    first = selection_stage(s, nets)
+    nets = nets | {"selection": thaw(first.nets)["selection"]}
+    return s.run("selective_kd", [first, s.stage("main", "selective", nets, s.full, p=dict(weight=weight))], seed)

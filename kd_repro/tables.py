@@ -14,15 +14,18 @@ from fractions import Fraction
 
 from .constraint import KNOWLEDGE, constraint_run
 from .flow import dense_fsp_run, dense_stages, equal_cost_run, flow_stage, fsp_run, fsp_stage
-from .hints import activation_boundary_run, attention_first_run, attention_run, fitnet_run, hint_main, hint_stage
+from .hints import (activation_boundary_run, attention_first_run, attention_run,
+                            fitnet_run, hint_main, hint_stage)
 from .logits import assistant_run, growing_run, kd_run, mutual_run, rekd_run, strided_run, wskd_run
-from .recipes import CUB, SCALES, SHORT, Setting, joint_run, main_stage, scratch_run, shared_runs, stopped_teacher, student_and_teacher, teacher_of
+from .recipes import (CUB, SCALES, SHORT, Setting, joint_run, main_stage, scratch_run, shared_runs,
+                              stopped_teacher, student_and_teacher, teacher_of)
 from .relations import kd_svd_run, rkd_run
 from .runs import NetSpec, Run, thaw
 from .selection import selection_stage, selective_run
-from .teachers import dropped_run, ensemble_run, feature_ensemble_run, heterogeneous_run, noisy_run, peers_run, unified_run
+from .teachers import (dropped_run, ensemble_run, feature_ensemble_run, heterogeneous_run,
+                               noisy_run, peers_run, unified_run)
 
-# %% ../nbs/50_tables.ipynb #cell-004
+# %% ../nbs/50_tables.ipynb #cell-006
 def minimization(s: Setting, depths: tuple, hint_total: int, dense: bool) -> dict[str, list]:
     "Rows of a minimisation table."
     seeds = range(1, 1 + SCALES[s.scale].nets_minimization)
@@ -44,61 +47,67 @@ def improvement(s: Setting, depths: tuple, hint_total: int) -> dict[str, list]:
             "fsp": [fsp_run(s, depths, i, SHORT) for i in seeds],
             "dense_fsp": [dense_fsp_run(s, depths, i, SHORT) for i in seeds]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-008
 def fast_optimization(s: Setting, depths: tuple, hint_total: int) -> dict[str, list]:
     "Rows of the CVPR paper's Tables 1 and 2."
     t, d = depths
     seeds = range(1, 1 + SCALES[s.scale].nets)
     nets = student_and_teacher(s, depths)
     full = [scratch_run(s, t, i, "teacher") for i in seeds]
-    fitnet = lambda recipe, sections: shared_runs(s, recipe, hint_stage(s, nets, hint_total, sections), seeds, lambda net: hint_main(s, nets | {"student": net}, SHORT))
+    fitnet = lambda recipe, sections: shared_runs(s, recipe, hint_stage(s, nets, hint_total, sections), seeds,
+                                                  lambda net: hint_main(s, nets | {"student": net}, SHORT))
     return {"teacher": full,
             "teacher_21k": [scratch_run(s, t, i, "teacher_21k", SHORT) for i in seeds],
-            "teacher_64k_plus_21k": [scratch_run(s, t, i, "teacher_64k_plus_21k", SHORT, start=run) for i, run in zip(seeds, full)],
+            "teacher_64k_plus_21k": [scratch_run(s, t, i, "teacher_64k_plus_21k", SHORT, start=run)
+                                     for i, run in zip(seeds, full)],
             "fitnet": fitnet("fitnet", (2,)),
             "fitnet_3_losses": fitnet("fitnet_3_losses", (1, 2, 3)),
-            "fsp_shared": shared_runs(s, "fsp_shared", fsp_stage(s, nets), seeds, lambda net: main_stage(s, net, SHORT)),
+            "fsp_shared": shared_runs(s, "fsp_shared", fsp_stage(s, nets), seeds,
+                                      lambda net: main_stage(s, net, SHORT)),
             "fsp_shuffled": [fsp_run(s, depths, i, SHORT, "fsp_shuffled", dict(shuffled=True)) for i in seeds]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-010
 def figure3(s: Setting, depths: tuple) -> dict[str, list]:
     "Curves of the CVPR paper's Figure 3: the test set is read along the training, and nothing is chosen by it."
-    seeds, every = range(1, 1 + SCALES[s.scale].nets), dict(evaluate_every=max(1, int(1000 * s.factor + Fraction(1, 2))))
+    seeds, every = (range(1, 1 + SCALES[s.scale].nets),
+                    dict(evaluate_every=max(1, int(1000 * s.factor + Fraction(1, 2)))))
     return {"teacher": [scratch_run(s, depths[0], i, "teacher", **every) for i in seeds],
             "fsp": [fsp_run(s, depths, i, **every) for i in seeds],
             "dense_fsp": [dense_fsp_run(s, depths, i, **every) for i in seeds]}
 
 
 def gallery(s: Setting, depths: tuple) -> dict[str, list]:
-    "Stage 1 alone, for images of what it does to the matrices."
+    "Stage 1 alone, for figures of what it does to the matrices."
     nets = student_and_teacher(s, depths)
     return {"teacher": [teacher_of(s, depths[0])],
             "fsp": [s.run("fsp_stage1", [fsp_stage(s, nets)], 1, test=False)],
             "dense_fsp": [s.run("dense_fsp_stage1", dense_stages(s, nets), 1, test=False)]}
 
-# %% ../nbs/50_tables.ipynb #cell-006
+# %% ../nbs/50_tables.ipynb #cell-013
 def _birds(s: Setting) -> dict[str, list]:
     "34 layers teach 20 on CUB-200-2011. Source: Yim et al. 2017, section 4.3."
     s = replace(s, family="cub200")
     def net(role: str, **more) -> NetSpec:
         blocks = {"teacher": (3, 4, 6, 3), "student": (2, 2, 3, 2)}[role]
-        return NetSpec("torchvision_resnet", dict(blocks=blocks, num_classes=200) | ({"pretrained": True} if more.pop("pretrained", False) else {}), **more)
-    plain = lambda recipe, net, seed: s.run(recipe, [main_stage(s, net, CUB)], seed)
-    tuned = plain("teacher_fine_tuned", net("teacher", pretrained=True), 0)
+        return NetSpec("torchvision_resnet", dict(blocks=blocks, num_classes=200)
+                                             | ({"pretrained": True} if more.pop("pretrained", False) else {}), **more)
+    labels = lambda recipe, net, seed: s.run(recipe, [main_stage(s, net, CUB)], seed)
+    tuned = labels("teacher_fine_tuned", net("teacher", pretrained=True), 0)
     nets = {"student": net("student"), "teacher": net("teacher", weights=tuned)}
     first = flow_stage(nets, [[(k, k) for k in (1, 2, 3, 4)]], 1.0, p=dict(form="field"), **s.options(SHORT))
-    return {"scratch": [plain("scratch", net("student"), i) for i in s.seeds],
+    return {"scratch": [labels("scratch", net("student"), i) for i in s.seeds],
             "fitnet": [s.run("fitnet", [hint_stage(s, nets, 35_000), hint_main(s, nets, CUB)], i) for i in s.seeds],
             "fsp": [s.run("fsp", [first, main_stage(s, nets["student"], CUB)], i) for i in s.seeds],
-            "teacher_from_scratch": [plain("teacher_from_scratch", net("teacher"), i) for i in s.seeds],
+            "teacher_from_scratch": [labels("teacher_from_scratch", net("teacher"), i) for i in s.seeds],
             "teacher_fine_tuned": [tuned]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-014
 def transfer(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the transfer table."
     if s.scale == "paper":
         return _birds(s)
-    source, s = (replace(s, part="lower_classes"), replace(s, part="upper_classes")) if s.scale == "smoke" else (replace(s, family="cifar100"), replace(s, part="first_1000"))
+    source, s = ((replace(s, part="lower_classes"), replace(s, part="upper_classes")) if s.scale == "smoke"
+                 else (replace(s, family="cifar100"), replace(s, part="first_1000")))
     t, d = depths
     tuned = s.run("teacher_fine_tuned", [main_stage(s, s.net(t, weights=teacher_of(source, t), fresh=("fc",)), CUB)], 0)
     nets = {"student": s.net(d), "teacher": s.net(t, weights=tuned)}
@@ -108,7 +117,7 @@ def transfer(s: Setting, depths: tuple) -> dict[str, list]:
             "teacher_from_scratch": [scratch_run(s, t, i, "teacher_from_scratch", CUB) for i in s.seeds],
             "teacher_fine_tuned": [tuned]}
 
-# %% ../nbs/50_tables.ipynb #cell-008
+# %% ../nbs/50_tables.ipynb #cell-017
 def comparison(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the survey's comparison, 26 to 8 layers; at `paper` also the author's pair."
     made = {"scratch": [scratch_run(s, depths[1], i, "scratch") for i in s.seeds],
@@ -116,7 +125,8 @@ def comparison(s: Setting, depths: tuple) -> dict[str, list]:
             "kd": [kd_run(s, depths, i) for i in s.seeds],
             "selective_kd": [selective_run(s, depths, i) for i in s.seeds],
             "fitnet": [fitnet_run(s, depths, i) for i in s.seeds],
-            "fitnet_3_losses": [fitnet_run(s, depths, i, recipe="fitnet_3_losses", sections=(1, 2, 3)) for i in s.seeds],
+            "fitnet_3_losses": [fitnet_run(s, depths, i, recipe="fitnet_3_losses", sections=(1, 2, 3))
+                                for i in s.seeds],
             "attention": [attention_run(s, depths, i) for i in s.seeds],
             "attention_first": [attention_first_run(s, depths, i) for i in s.seeds],
             "activation_boundary": [activation_boundary_run(s, depths, i) for i in s.seeds],
@@ -127,11 +137,14 @@ def comparison(s: Setting, depths: tuple) -> dict[str, list]:
             "dml": [mutual_run(s, depths[1], i) for i in s.seeds],
             "teacher": [teacher_of(s, depths[0])]}
     made = {row: runs if row == "teacher" else [_watched(run) for run in runs] for row, runs in made.items()}
-    return made | ({f"{row}, {AUTHORS_PAIR}": runs for row, runs in _authors(replace(s, family="cifar100", survey=True)).items()} if s.scale == "paper" else {})
+    return made | ({f"{row}, {AUTHORS_PAIR}": runs
+                    for row, runs in _authors(replace(s, family="cifar100", survey=True)).items()}
+                   if s.scale == "paper" else {})
 
-
+# %% ../nbs/50_tables.ipynb #cell-018
 def _watched(run: Run) -> Run:
-    "The same run with the test set read ten times in its last stage, for the survey's last figure; nothing is chosen by it."
+    """The same run with the test set read ten times in its last stage, for the survey's last figure; nothing is chosen
+    by it."""
     *before, last = run.stages
     return replace(run, stages=(*before, replace(last, evaluate_every=max(1, last.iterations // 10))))
 
@@ -139,7 +152,8 @@ def _watched(run: Run) -> Run:
 AUTHORS_PAIR = "32x4 to 8x4, CIFAR-100"
 
 def _authors(s: Setting) -> dict[str, list]:
-    "The survey author's pair with his weights: .7 and .3 without T² for soft-logits, β/2 of a mean of squares for attention."
+    """The survey author's pair with his weights: .7 and .3 without T² for soft-logits, β/2 of a mean of squares for
+    attention."""
     nets, depths = student_and_teacher(s, (32, 8)), (32, 8)
     first = s.stage("pretrain", "hint", nets, s.first, p=dict(sections=(1, 2, 3), form="field"))
     return {"scratch": [scratch_run(s, 8, i, "scratch") for i in s.seeds],
@@ -152,32 +166,36 @@ def _authors(s: Setting) -> dict[str, list]:
             "rkd": [rkd_run(s, depths, i) for i in s.seeds],
             "teacher": [teacher_of(s, 32)]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-020
 def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
     """Selective KD as the survey draws it: a student on small images, a teacher on large ones. First the student alone,
     then fine-tuned with the teacher's embeddings: none (control), of all images, of the selected ones."""
-    fine, small, nets = ((.01, 16_000), (.001, 21_000)), dict(views={"student": "low_resolution"}), student_and_teacher(s, depths)
+    fine, small, nets = (((.01, 16_000), (.001, 21_000)), dict(views={"student": "low_resolution"}),
+                         student_and_teacher(s, depths))
     select = selection_stage(s, nets)
     chosen = {"selection": thaw(select.nets)["selection"]}
     alone = {i: scratch_run(s, depths[1], i, "low_resolution", **small) for i in s.seeds}
-    def tuned(recipe: str, i: int, step: str, others: dict, before: list, **p) -> Run:
+    def tuned(recipe: str, i: int, objective: str, others: dict, before: list, **p) -> Run:
         student = s.net(depths[1], weights=alone[i])
-        return s.run(recipe, before + [s.stage("main", step, {"student": student} | others, fine, p=p, **small)], i)
+        return s.run(recipe, before + [s.stage("main", objective, {"student": student} | others, fine, p=p, **small)],
+                     i)
     return {"low_resolution": list(alone.values()),
             "continued": [tuned("continued", i, "ce", {}, []) for i in s.seeds],
-            "all_embeddings": [tuned("all_embeddings", i, "selective", {"teacher": nets["teacher"]}, [], weight=.1, everything=True) for i in s.seeds],
-            "selective_kd": [tuned("selective_kd", i, "selective", {"teacher": nets["teacher"]} | chosen, [select], weight=.1) for i in s.seeds],
+            "all_embeddings": [tuned("all_embeddings", i, "selective", {"teacher": nets["teacher"]}, [], weight=.1,
+                                     everything=True) for i in s.seeds],
+            "selective_kd": [tuned("selective_kd", i, "selective", {"teacher": nets["teacher"]} | chosen, [select],
+                                   weight=.1) for i in s.seeds],
             "high_resolution": [scratch_run(s, depths[1], i, "scratch") for i in s.seeds],
             "teacher": [teacher_of(s, depths[0])]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-022
 def constraint(s: Setting, depths: tuple) -> dict[str, list]:
     "One row for each kind of knowledge, each at the same gradient norm as the labels in the first batch."
     return {name: [constraint_run(s, name, depths, i) for i in s.seeds] for name in KNOWLEDGE}
 
 
 def relations(s: Setting, depths: tuple) -> dict[str, list]:
-    "Players whose relations between images are compared."
+    "Nets whose relations between images are compared."
     return {row: runs for row, runs in comparison(s, depths).items() if row in ("scratch", "kd", "rkd", "teacher")}
 
 
@@ -185,17 +203,19 @@ def attention_maps(s: Setting, depths: tuple) -> dict[str, list]:
     "Three nets of rising accuracy."
     return {f"resnet{depth}": [scratch_run(s, depth, i, f"resnet{depth}") for i in s.seeds] for depth in (8, 14, 26)}
 
-# %% ../nbs/50_tables.ipynb #cell-010
+# %% ../nbs/50_tables.ipynb #cell-025
 def variants(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the proposal, `<variant> <data set>`."
     made = {}
     for family in ("mnist", "cifar10", "cifar100"):
-        f, (t, d) = replace(s, family=family, own=Fraction(1, 100) if (family, s.scale) == ("mnist", "lite") else s.own), depths
+        f, (t, d) = replace(s, family=family,
+                            own=Fraction(1, 100) if (family, s.scale) == ("mnist", "lite") else s.own), depths
         stopped = {percent: stopped_teacher(f, t, percent) for percent in (1, 10, 25)}
         rows = {"scratch": [scratch_run(f, d, i, "scratch") for i in s.seeds],
                 "kd": [kd_run(f, depths, i) for i in s.seeds],
                 "takd": [assistant_run(f, (t, 14, d), i) for i in s.seeds],
-                **{f"dekd_{percent}": [kd_run(f, depths, i, f"dekd_{percent}", teacher) for i in s.seeds] for percent, teacher in stopped.items()},
+                **{f"dekd_{percent}": [kd_run(f, depths, i, f"dekd_{percent}", teacher) for i in s.seeds]
+                   for percent, teacher in stopped.items()},
                 "wskd": [wskd_run(f, depths, i) for i in s.seeds],
                 "gskd_14": [growing_run(f, (t, d, 14), i) for i in s.seeds],
                 "gskd_26": [growing_run(f, (t, d, 14, 26), i) for i in s.seeds],
@@ -207,23 +227,25 @@ def variants(s: Setting, depths: tuple) -> dict[str, list]:
         made |= {f"{row} {family}": runs for row, runs in rows.items()}
     return made
 
-# %% ../nbs/50_tables.ipynb #cell-012
+# %% ../nbs/50_tables.ipynb #cell-028
 def keras_nets(s: Setting, depths: tuple) -> dict[str, list]:
-    "The report's nets; `kd` without T² as its printed loss says, `kd_t2` with; students on parts of the data, alone and taught."
+    """The report's nets; `kd` without T² as its printed loss says, `kd_t2` with; students on parts of the data, alone
+    and taught."""
     teacher = strided_run(s, "teacher", 0, "teacher")
-    kd = lambda part, recipe, w_soft: [strided_run(replace(s, part=part), "student", i, recipe, teacher, dict(T=10.0, w_soft=w_soft)) for i in s.seeds]
+    kd = lambda part, recipe, w_soft: [
+        strided_run(replace(s, part=part), "student", i, recipe, teacher, dict(T=10.0, w_soft=w_soft)) for i in s.seeds]
     alone = lambda part, recipe: [strided_run(replace(s, part=part), "student", i, recipe) for i in s.seeds]
     rows = {"scratch": alone("", "scratch"), "kd": kd("", "kd", .009), "kd_t2": kd("", "kd_t2", .9)}
     for part in ("half", "quarter", "tenth"):
         rows |= {f"scratch_{part}": alone(part, f"scratch_{part}"), f"kd_{part}": kd(part, f"kd_{part}", .9)}
     return rows | {"teacher": [strided_run(s, "teacher", i, "teacher") for i in (0, *s.seeds)]}
 
-
+# %% ../nbs/50_tables.ipynb #cell-030
 def multi_teacher(s: Setting, depths: tuple) -> dict[str, list]:
     "The report's panels, each with students of one depth."
     t, d = depths
-    panels = dict(logits_ensemble=ensemble_run, feature_ensemble=feature_ensemble_run, unified=unified_run, noisy=noisy_run, dropped=dropped_run,
-                  heterogeneous=heterogeneous_run)
+    panels = dict(logits_ensemble=ensemble_run, feature_ensemble=feature_ensemble_run, unified=unified_run,
+                  noisy=noisy_run, dropped=dropped_run, heterogeneous=heterogeneous_run)
     return {"scratch": [scratch_run(s, d, i, "scratch") for i in s.seeds],
             "kd": [kd_run(s, depths, i) for i in s.seeds],
             **{row: [panel(s, depths, i) for i in s.seeds] for row, panel in panels.items()},
@@ -236,7 +258,7 @@ def questions(s: Setting, depths: tuple) -> dict[str, list]:
     "Are bigger models better teachers? Is a pretrained teacher needed? One teacher or several?"
     t, d = depths
     sizes = (14, 20, 26, 32)
-    nets = lambda recipe, step, **more: [joint_run(s, recipe, step, depths, i, **more) for i in s.seeds]
+    nets = lambda recipe, objective, **more: [joint_run(s, recipe, objective, depths, i, **more) for i in s.seeds]
     return {"scratch": [scratch_run(s, d, i, "scratch") for i in s.seeds],
             **{f"kd_from_{depth}": [kd_run(s, (depth, d), i, f"kd_from_{depth}") for i in s.seeds] for depth in sizes},
             "kd_untrained": nets("kd_untrained", "kd", teachers={"teacher": s.net(t)}),
@@ -244,29 +266,34 @@ def questions(s: Setting, depths: tuple) -> dict[str, list]:
             "virtual": nets("virtual", "virtual", teachers={}),
             "smoothing": nets("smoothing", "smoothing", teachers={}),
             "dml": [mutual_run(s, d, i) for i in s.seeds],
-            **{f"kd_{m}_teachers": [ensemble_run(s, depths, i, m, f"kd_{m}_teachers") for i in s.seeds] for m in (2, 3)},
+            **{f"kd_{m}_teachers": [ensemble_run(s, depths, i, m, f"kd_{m}_teachers") for i in s.seeds]
+               for m in (2, 3)},
             **{f"teacher_{depth}": [teacher_of(s, depth)] for depth in sizes}}
 
-# %% ../nbs/50_tables.ipynb #cell-014
+# %% ../nbs/50_tables.ipynb #cell-033
 def ablation(s: Setting, depths: tuple) -> dict[str, list]:
-    "λ, end points, groupings, form and pooling of the flow losses, with a random teacher and with mispaired images."
+    "λ, taps, groupings, form and pooling of the flow losses, with a random teacher and with mispaired images."
     s = replace(s, part="tune")
     fsp = lambda recipe, **p: [fsp_run(s, depths, i, recipe=recipe, p=p) for i in s.seeds]
-    dense = lambda recipe, grouping="by_start", **p: [dense_fsp_run(s, depths, i, recipe=recipe, grouping=grouping, p=p) for i in s.seeds]
+    dense = lambda recipe, grouping="by_start", **p: [dense_fsp_run(s, depths, i, recipe=recipe, grouping=grouping, p=p)
+                                                      for i in s.seeds]
     random = {"student": s.net(depths[1]), "teacher": s.net(depths[0])}
-    rows = {"scratch": [scratch_run(s, depths[1], i, "scratch") for i in s.seeds], "scratch_equal_cost": [equal_cost_run(s, depths, i) for i in s.seeds]}
+    rows = {"scratch": [scratch_run(s, depths[1], i, "scratch") for i in s.seeds],
+            "scratch_equal_cost": [equal_cost_run(s, depths, i) for i in s.seeds]}
     for times, name in ((10, "1"), (3, "0.3"), (1, "0.1"), (.3, "0.03")):
-        rows |= {f"fsp, {name}": fsp(f"fsp, {name}", weight=times * s.flow_weight), f"dense_fsp, {name}": dense(f"dense_fsp, {name}", weight=times * s.flow_weight)}
+        rows |= {f"fsp, {name}": fsp(f"fsp, {name}", weight=times * s.flow_weight),
+                 f"dense_fsp, {name}": dense(f"dense_fsp, {name}", weight=times * s.flow_weight)}
     return rows | {
         "fsp, section input": fsp("fsp, section input", endpoints="input"),
         "fsp, average pooling": fsp("fsp, average pooling", pooling="average", endpoints="input"),
         "fsp, mean over entries": fsp("fsp, mean over entries", form="field", weight=1.0),
         **{f"dense_fsp, {g}": dense(f"dense_fsp, {g}", g) for g in ("by_length", "joint", "cumulative", "cycled")},
-        "fsp, random teacher": [s.run("fsp, random teacher", [fsp_stage(s, random), main_stage(s, random["student"])], i) for i in s.seeds],
+        "fsp, random teacher": [
+            s.run("fsp, random teacher", [fsp_stage(s, random), main_stage(s, random["student"])], i) for i in s.seeds],
         "fsp, mispaired": fsp("fsp, mispaired", mispaired=True),
         "teacher": [teacher_of(s, depths[0])]}
 
-# %% ../nbs/50_tables.ipynb #cell-016
+# %% ../nbs/50_tables.ipynb #cell-036
 @dataclass(frozen=True)
 class Table:
     "A table or figure to regenerate."
@@ -287,35 +314,46 @@ class Table:
         "Whether the nets of a row are also measured as an ensemble."
         return self.ensemble is True or row in (self.ensemble or ())
 
-
-FORTIETH, THOUSANDTH = Fraction(1, 40), Fraction(1, 1000)  # what the many rows of the later sources get at lite and smoke
+# %% ../nbs/50_tables.ipynb #cell-037
+# what the many rows of the later sources get at lite and smoke
+FORTIETH, THOUSANDTH = Fraction(1, 40), Fraction(1, 1000)
 TABLES = {
-    "icip2018_minimization_cifar10": Table("Yeo 2018", "cifar10", (26, 8), lambda s, d: minimization(s, d, 25_000, True)),
-    "icip2018_minimization_cifar100": Table("Yeo 2018", "cifar100", (32, 14), lambda s, d: minimization(s, d, 35_000, True)),
-    "icip2018_improvement_cifar10": Table("Yeo 2018", "cifar10", (26, 26), lambda s, d: improvement(s, d, 25_000), True),
-    "icip2018_improvement_cifar100": Table("Yeo 2018", "cifar100", (32, 32), lambda s, d: improvement(s, d, 35_000), True),
+    "icip2018_minimization_cifar10": Table("Yeo 2018", "cifar10", (26, 8),
+                                           lambda s, d: minimization(s, d, 25_000, True)),
+    "icip2018_minimization_cifar100": Table("Yeo 2018", "cifar100", (32, 14),
+                                            lambda s, d: minimization(s, d, 35_000, True)),
+    "icip2018_improvement_cifar10": Table("Yeo 2018", "cifar10", (26, 26), lambda s, d: improvement(s, d, 25_000),
+                                          True),
+    "icip2018_improvement_cifar100": Table("Yeo 2018", "cifar100", (32, 32), lambda s, d: improvement(s, d, 35_000),
+                                           True),
     "icip2018_procedure": Table("Yeo 2018", "", (), None),
-    "cvpr2017_fast_optimization_cifar10": Table("Yim 2017, Table 1", "cifar10", (26, 26), lambda s, d: fast_optimization(s, d, 35_000), True),
-    "cvpr2017_fast_optimization_cifar100": Table("Yim 2017, Table 2", "cifar100", (32, 32), lambda s, d: fast_optimization(s, d, 35_000), True),
+    "cvpr2017_fast_optimization_cifar10": Table("Yim 2017, Table 1", "cifar10", (26, 26),
+                                                lambda s, d: fast_optimization(s, d, 35_000), True),
+    "cvpr2017_fast_optimization_cifar100": Table("Yim 2017, Table 2", "cifar100", (32, 32),
+                                                 lambda s, d: fast_optimization(s, d, 35_000), True),
     "cvpr2017_figure3": Table("Yim 2017, Fig. 3", "cifar10", (26, 26), figure3),
-    "cvpr2017_minimization_cifar10": Table("Yim 2017, Table 3", "cifar10", (26, 8), lambda s, d: minimization(s, d, 35_000, False)),
-    "cvpr2017_minimization_cifar100": Table("Yim 2017, Table 4", "cifar100", (32, 14), lambda s, d: minimization(s, d, 35_000, False)),
+    "cvpr2017_minimization_cifar10": Table("Yim 2017, Table 3", "cifar10", (26, 8),
+                                           lambda s, d: minimization(s, d, 35_000, False)),
+    "cvpr2017_minimization_cifar100": Table("Yim 2017, Table 4", "cifar100", (32, 14),
+                                            lambda s, d: minimization(s, d, 35_000, False)),
     "cvpr2017_transfer_cub200": Table("Yim 2017, Table 5", "cifar10", (26, 8), transfer, smoke=THOUSANDTH),
     "fsp_gallery": Table("Yim 2017", "cifar10", (26, 8), gallery),
-    "survey_comparison": Table("Lee, survey", "cifar10", (26, 8), comparison, lite=FORTIETH, smoke=THOUSANDTH, pair=AUTHORS_PAIR),
+    "survey_comparison": Table("Lee, survey", "cifar10", (26, 8), comparison, lite=FORTIETH, smoke=THOUSANDTH,
+                               pair=AUTHORS_PAIR),
     "survey_attention_maps": Table("Lee, survey", "cifar10", (26, 8), attention_maps, lite=FORTIETH, smoke=THOUSANDTH),
     "survey_selective": Table("Lee, survey", "cifar10", (26, 8), low_resolution, lite=FORTIETH, smoke=THOUSANDTH),
     "survey_relations": Table("Lee, survey", "cifar10", (26, 8), relations, lite=FORTIETH, smoke=THOUSANDTH),
     "survey_constraint": Table("Lee, survey", "cifar10", (26, 8), constraint, lite=FORTIETH, smoke=THOUSANDTH),
     "proposal_variants": Table("Proposal 2022", "cifar10", (26, 8), variants, smoke=THOUSANDTH),
     "mulla2022_keras_cifar10": Table("Mulla 2022", "cifar10", (), keras_nets, lite=Fraction(1, 5), smoke=Fraction(1)),
-    "mulla2022_multi_teacher": Table("Mulla 2022", "cifar10", (26, 8), multi_teacher, ("scratch", "kd"), FORTIETH, THOUSANDTH),
+    "mulla2022_multi_teacher": Table("Mulla 2022", "cifar10", (26, 8), multi_teacher, ("scratch", "kd"), FORTIETH,
+                                     THOUSANDTH),
     "mulla2022_questions": Table("Mulla 2022", "cifar10", (26, 8), questions, lite=FORTIETH, smoke=THOUSANDTH),
     "ablation_flow": Table("ours", "cifar10", (26, 8), ablation, lite=FORTIETH, smoke=THOUSANDTH),
     "conformance": Table("ours", "", (), None),
 }
 
-
+# %% ../nbs/50_tables.ipynb #cell-038
 def rows(
     table: str,
     scale: str,

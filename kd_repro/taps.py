@@ -61,25 +61,31 @@ def _sections(net):
     found = [name for name, _ in net.named_children() if re.fullmatch(r"layer[1-9]\d*", name)]
     expected = [f"layer{i + 1}" for i in range(len(found))]
     if not found or set(found) != set(expected):
-        raise ValueError(f"net: got sections {found} in {type(net).__name__}; expected children named layer1, layer2, ... without a gap")
+        raise ValueError(f"net: got sections {found} in {type(net).__name__}; "
+                         "expected children named layer1, layer2, ... without a gap")
     return expected
 
 def section_taps(
     net: nn.Module,  # module with children layer1, layer2, ... (ours, torchvision's ResNets)
-    kind: str = "first",  # where F1 is taken: "first" convolution of the section after its ReLU, or the section's "input"
+    # where F1 is taken: "first" convolution of the section after its ReLU, or the section's "input"
+    kind: str = "first",
 ) -> list[tuple[str, str]]:  # (f1_name, f2_name) of each section, node names of the traced graph
     """Names of the two maps between which the flow of each section is measured.
 
     Source: Yim et al., CVPR 2017, section 4 and Fig. 2; which layer is "first" is open there.
-    Raises: ValueError for an unknown kind, a net without sections layer1, layer2, ..., or a section without the node wanted.
+    Raises: ValueError for an unknown kind, a net without sections layer1, layer2, ..., or a section without the node
+    wanted.
     """
     if kind not in ("first", "input"): raise ValueError(f"kind: got {kind!r}; expected 'first' or 'input'")
     sections, order, points = _sections(net), list(tap_names(net)), []
     for section in sections:
         inside = [i for i, node in enumerate(order) if node == section or node.startswith(section + ".")]
-        if not inside: raise ValueError(f"net: {section} is not used in the forward pass; expected nodes named {section}...")
+        if not inside:
+            raise ValueError(f"net: {section} is not used in the forward pass; expected nodes named {section}...")
         f1 = f"{section}.0.relu" if kind == "first" else order[inside[0] - 1]
-        if f1 not in order: raise ValueError(f"net: got no node {f1}; expected a ReLU after the first convolution of {section}, as in a ResNet")
+        if f1 not in order:
+            raise ValueError(
+                f"net: got no node {f1}; expected a ReLU after the first convolution of {section}, as in a ResNet")
         points.append((f1, order[inside[-1]]))
     return points
 
@@ -105,10 +111,12 @@ def fold(
 ) -> fx.GraphModule:
     "A copy for inference: batch norms folded into convolutions, sums and ReLUs in place where nobody else looks."
     folded = fx.GraphModule(graph, graph.graph)  # as a plain one: torchvision's kind forgets its mode when copied
-    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module" and isinstance(graph.get_submodule(node.target), (nn.Conv2d, nn.BatchNorm2d)))
+    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module" and isinstance(
+        graph.get_submodule(node.target), (nn.Conv2d, nn.BatchNorm2d)))
     if max(calls.values(), default=0) < 2:  # else fuse would fold the same batch norm into the same convolution again
         folded = optimization.fuse(folded)
-    fresh = lambda node: _follower(node) and (_calls(node, folded, nn.Conv2d, nn.BatchNorm2d) or node.target is operator.iadd)
+    fresh = lambda node: (_follower(node)
+                          and (_calls(node, folded, nn.Conv2d, nn.BatchNorm2d) or node.target is operator.iadd))
     for node in folded.graph.nodes:
         if _adds(node) and any(map(fresh, node.args)):
             node.target, node.args = operator.iadd, tuple(sorted(node.args, key=lambda a: not fresh(a)))
@@ -117,7 +125,7 @@ def fold(
     folded.recompile()
     return folded.eval().requires_grad_(False)
 
-# %% ../nbs/10_taps.ipynb #cell-030
+# %% ../nbs/10_taps.ipynb #cell-031
 def fuse(
     graph: fx.GraphModule,  # a traced network in training mode; changed in place
     make: Callable,         # (batch norm) -> module of x, or x and shortcut, that computes relu(bn(x) + shortcut)
