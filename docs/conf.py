@@ -1,7 +1,7 @@
 """Sphinx: the notebooks and the library as a site. `make site` builds it from _docs/source, which is prepared here.
 
-Notebooks are shown as they were executed: those of tables and figures as `kd-repro run` left them in figures/<scale>/notebooks,
-the best scale first. Links that lead out of nbs/ take their file along.
+Notebooks are shown as they were executed: those of tables and figures as `kd-repro run` left them in
+figures/<scale>/notebooks, the best scale first. Links that lead out of nbs/ take their file along.
 """
 import os
 import re
@@ -23,11 +23,13 @@ ini = ini["DEFAULT"]
 project, author, release = ini["lib_name"], ini["author"], ini["version"]
 copyright = ini["copyright"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx-mathjax-offline"]
-html_theme, html_title, html_static_path, html_css_files = "furo", project, [str(root / "docs" / "static")], ["site.css"]
+html_theme, html_title = "furo", project
+html_static_path, html_css_files = [str(root / "docs" / "static")], ["site.css"]
 html_show_sourcelink, pygments_dark_style, default_role = False, "github-dark", "code"
 nb_execution_mode, nb_output_stderr, nb_merge_streams, nb_render_markdown_format = "off", "remove", True, "myst"
 myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath"], 3
-autodoc_member_order, autodoc_typehints, autodoc_default_options = "bysource", "signature", dict(members=True, undoc_members=True)
+autodoc_member_order, autodoc_typehints = "bysource", "signature"
+autodoc_default_options = dict(members=True, undoc_members=True)
 exclude_patterns = ["**/.ipynb_checkpoints"]
 LINK = re.compile(r"(\]\()(?!https?:|#|attachment:|mailto:)([^)\s]+)(?=\))")
 
@@ -86,8 +88,9 @@ def prepare(path: Path):
             if text := output.get("data", {}).get("text/markdown"):
                 output["data"]["text/markdown"] = link(text, folder)
     if scale in ("smoke", "none"):
-        said = "This table or figure was **not run** at a scale that shows anything; below is its code." if scale == "none" else \
-               "Made at scale **smoke**: it shows that everything runs. Its numbers say nothing about the papers."
+        said = "Made at scale **smoke**: it shows that everything runs. Its numbers say nothing about the papers."
+        if scale == "none":
+            said = "This table or figure was **not run** at a scale that shows anything; below is its code."
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f":::{{warning}}\n{said}\n:::"))
     notebook.metadata["language_info"] = {"name": "python"}
     if path.name == "index.ipynb":
@@ -100,28 +103,32 @@ def prepare(path: Path):
 def contents() -> str:
     "All pages, for the side bar."
     parts = {"Tables and figures": "papers/*.ipynb", "Studies": "studies/*.ipynb", "Tutorials": "tutorials/*.ipynb",
-             "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb", "Evidence": "[56]*.ipynb", "Engine": "[7-9]*.ipynb",
-             "Checks": "checks/*.ipynb"}
+             "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb", "Evidence": "[56]*.ipynb",
+             "Engine": "[7-9]*.ipynb", "Checks": "checks/*.ipynb"}
     rank = {name: k for k, name in enumerate(TABLES)}
     order = lambda path: (rank.get(path.stem, len(rank)), path.stem)
     pages = {caption: [path.relative_to(root / "nbs").with_suffix("").as_posix()
-                       for path in sorted((root / "nbs").glob(pattern), key=order)] for caption, pattern in parts.items()}
+                       for path in sorted((root / "nbs").glob(pattern), key=order)]
+             for caption, pattern in parts.items()}
     pages["Library"] = sorted(f"api/{p.stem}" for p in (root / project).glob("[a-z]*.py"))
     pages["More"] = ["data/README"]
-    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in pages.items())
+    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"])
+                       for caption, names in pages.items())
 
 
 def described(app, what, name, thing, options, lines):
     "Docstrings are plain text; parameters are described in the code, in a comment beside each (nbdev's docments)."
     def escaped(text): return re.sub(r"([*|])", r"\\\1", text)
-    lines[:] = [part for line in lines for part in (["", escaped(line)] if line.startswith(("Source:", "Raises:")) else [escaped(line)])]
+    apart = lambda line: [""] if line.startswith(("Source:", "Raises:")) else []
+    lines[:] = [part for line in lines for part in [*apart(line), escaped(line)]]
     if what not in ("function", "method", "class"):
         return
     try: found = docments(thing.__init__ if what == "class" and "__init__" in vars(thing) else thing)
     except (TypeError, ValueError, OSError, AttributeError): return
     said = {key: " ".join(text.split()) for key, text in found.items() if text and key != "self"}
     if said:
-        lines += ["", *(f":{'returns' if key == 'return' else f'param {key}'}: {escaped(text)}" for key, text in said.items()), ""]
+        field = lambda key: "returns" if key == "return" else f"param {key}"
+        lines += ["", *(f":{field(key)}: {escaped(text)}" for key, text in said.items()), ""]
 
 
 def setup(app):
@@ -134,4 +141,6 @@ for notebook in sorted((root / "nbs").rglob("*.ipynb")):
         prepare(notebook)
 (source / "api").mkdir()
 for module in (root / project).glob("[a-z]*.py"):
-    (source / "api" / f"{module.stem}.md").write_text(f"# {project}.{module.stem}\n\n```{{eval-rst}}\n.. automodule:: {project}.{module.stem}\n```\n", encoding="utf-8")
+    name = f"{project}.{module.stem}"
+    text = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
+    (source / "api" / f"{module.stem}.md").write_text(text, encoding="utf-8")

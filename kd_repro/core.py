@@ -139,13 +139,13 @@ def widen(
 
 # %% ../nbs/00_core.ipynb #cell-029
 def check_matrix(name: str, z: torch.Tensor):
-    "Raises: ValueError that names what is no non-empty matrix."
+    "Raises: ValueError that names what is no non-empty matrix (B, D)."
     if z.ndim != 2 or z.numel() == 0:
         raise ValueError(f"{name}: got shape {tuple(z.shape)}; expected a non-empty matrix, a row for each image")
 
 
 def check_shape(name: str, x: torch.Tensor, shape: tuple, why: str):
-    "Raises: ValueError that names another shape than the expected one, and why."
+    "Raises: ValueError when x, of any shape (...), has another shape than the expected one; it says why that one."
     if tuple(x.shape) != tuple(shape):
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; expected {tuple(shape)}{why}")
 

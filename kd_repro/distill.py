@@ -23,7 +23,7 @@ from .flow import steps
 from .weights import Checkpoint, weights_sha256
 from .runs import NetSpec, Parameters, Stage, plain_data
 from .players import Shared
-from .loop import _train
+from .loop import Training, stages_in_turn
 
 # %% ../nbs/44_distill.ipynb #cell-005
 class Connected(nn.Module):
@@ -225,13 +225,14 @@ def distill(
                     module = Connected(student, pairs).to(where)
                     name = {tap: f"connect.{k}" for k, tap in enumerate(pairs)}
                     found["student"] = [tuple(name[tap] for tap in pair) for pair in found["student"]]
-            stages = [replace(s, nets={role: NetSpec("given", dict(points=found.get(role, ()))) for role, _ in s.nets}) for s in stages]
+            stages = [replace(s, nets={role: NetSpec("given", dict(taps=found.get(role, ()))) for role, _ in s.nets}) for s in stages]
             key = digest([[plain_data(s) for s in stages], seed, precision, weights_sha256(teacher.state_dict()) if teacher is not None else "",
                           [[name, *t.shape] for name, t in module.state_dict().items()]])
             keeper = Checkpoint(Path(checkpoint) if checkpoint else None, key, 30.0)
             run = SimpleNamespace(recipe=method, data="own images", seed=seed, precision=precision, stages=[replace(s, batch=len(first)) for s in stages])
             shared = Shared()
-            training = _train(run, lambda *_: loaded, None, where, keeper, progress, shared, {"student": module} | ({"teacher": teacher} if teacher is not None else {}))
+            given = {"student": module} | ({"teacher": teacher} if teacher is not None else {})
+            training = stages_in_turn(Training(run, lambda *_: loaded, None, where, keeper, progress, shared, given))
             while True:
                 next(training)
                 shared.memory.clear()  # the batch, and what the teacher said of it

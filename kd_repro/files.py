@@ -89,7 +89,10 @@ def read_image(
     size: int,  # pixels of a side
     get: str,   # the remedy if the file is missing or damaged
 ) -> torch.Tensor:
-    "(3, size, size) uint8 of an image file: RGB, shorter side resized to `size` (bilinear, antialiased), middle kept."
+    """(3, size, size) uint8 of an image file: RGB, shorter side resized to `size` (bilinear, antialiased), middle kept.
+
+    Raises: FileNotFoundError, or ValueError for a file that is no image; both say the remedy.
+    """
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
     try:
@@ -126,7 +129,10 @@ def _numbered(path: Path, get: str) -> dict[str, str]:
 
 
 def read_cub(folder: Path) -> tuple:
-    "The four tensors of CUB-200-2011 at 256x256, training images in a fixed shuffled order."
+    """The four tensors of CUB-200-2011 at 256x256, training images in a fixed shuffled order.
+
+    Raises: FileNotFoundError or ValueError that names the file or list and the remedy.
+    """
     base = folder / "CUB_200_2011"
     get = (f"python -c \"from torchvision.datasets.utils import download_and_extract_archive as g; "
            f"g('{_CUB[0]}', '{folder}', md5='{_CUB[1]}')\"")
@@ -152,7 +158,10 @@ def read_cub(folder: Path) -> tuple:
 def folder_files(
     root: Path,  # folder that holds train/<class>/ and test/<class>/ or val/<class>/
 ) -> list[tuple[list, list]]:
-    "Classes and (file, class number) of training and test folder, as torchvision's ImageFolder finds them."
+    """Classes and (file, class number) of training and test folder, as torchvision's ImageFolder finds them.
+
+    Raises: FileNotFoundError for a missing or empty folder; ValueError for a class that only one of them has.
+    """
     from torchvision.datasets import ImageFolder
 
     parts = [root / "train", root / "test" if (root / "test").is_dir() else root / "val"]
@@ -179,7 +188,10 @@ def folder_digest(root: Path, files: list, size: int) -> str:
 
 
 def read_folder(root: Path, size: int, md5: str) -> tuple:
-    "The four tensors of a registered folder, training images in a fixed shuffled order."
+    """The four tensors of a registered folder, training images in a fixed shuffled order.
+
+    Raises: ValueError when its files are not those of `md5`.
+    """
     files, tensors = folder_files(root), []
     if folder_digest(root, files, size) != md5:
         raise ValueError(f"{root} has other files than when it was registered; "

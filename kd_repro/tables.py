@@ -69,8 +69,8 @@ def fast_optimization(s: Setting, depths: tuple, hint_total: int) -> dict[str, l
 # %% ../nbs/50_tables.ipynb #cell-010
 def figure3(s: Setting, depths: tuple) -> dict[str, list]:
     "Curves of the CVPR paper's Figure 3: the test set is read along the training, and nothing is chosen by it."
-    seeds, every = (range(1, 1 + SCALES[s.scale].nets),
-                    dict(evaluate_every=max(1, int(1000 * s.factor + Fraction(1, 2)))))
+    seeds = range(1, 1 + SCALES[s.scale].nets)
+    every = dict(evaluate_every=max(1, int(1000 * s.factor + Fraction(1, 2))))
     return {"teacher": [scratch_run(s, depths[0], i, "teacher", **every) for i in seeds],
             "fsp": [fsp_run(s, depths, i, **every) for i in seeds],
             "dense_fsp": [dense_fsp_run(s, depths, i, **every) for i in seeds]}
@@ -87,10 +87,10 @@ def gallery(s: Setting, depths: tuple) -> dict[str, list]:
 def _birds(s: Setting) -> dict[str, list]:
     "34 layers teach 20 on CUB-200-2011. Source: Yim et al. 2017, section 4.3."
     s = replace(s, family="cub200")
-    def net(role: str, **more) -> NetSpec:
+    def net(role: str, pretrained: bool = False, **more) -> NetSpec:
         blocks = {"teacher": (3, 4, 6, 3), "student": (2, 2, 3, 2)}[role]
-        return NetSpec("torchvision_resnet", dict(blocks=blocks, num_classes=200)
-                                             | ({"pretrained": True} if more.pop("pretrained", False) else {}), **more)
+        args = dict(blocks=blocks, num_classes=200) | ({"pretrained": True} if pretrained else {})
+        return NetSpec("torchvision_resnet", args, **more)
     labels = lambda recipe, net, seed: s.run(recipe, [main_stage(s, net, CUB)], seed)
     tuned = labels("teacher_fine_tuned", net("teacher", pretrained=True), 0)
     nets = {"student": net("student"), "teacher": net("teacher", weights=tuned)}
@@ -106,8 +106,10 @@ def transfer(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the transfer table."
     if s.scale == "paper":
         return _birds(s)
-    source, s = ((replace(s, part="lower_classes"), replace(s, part="upper_classes")) if s.scale == "smoke"
-                 else (replace(s, family="cifar100"), replace(s, part="first_1000")))
+    if s.scale == "smoke":
+        source, s = replace(s, part="lower_classes"), replace(s, part="upper_classes")
+    else:
+        source, s = replace(s, family="cifar100"), replace(s, part="first_1000")
     t, d = depths
     tuned = s.run("teacher_fine_tuned", [main_stage(s, s.net(t, weights=teacher_of(source, t), fresh=("fc",)), CUB)], 0)
     nets = {"student": s.net(d), "teacher": s.net(t, weights=tuned)}
@@ -170,8 +172,8 @@ def _authors(s: Setting) -> dict[str, list]:
 def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
     """Selective KD as the survey draws it: a student on small images, a teacher on large ones. First the student alone,
     then fine-tuned with the teacher's embeddings: none (control), of all images, of the selected ones."""
-    fine, small, nets = (((.01, 16_000), (.001, 21_000)), dict(views={"student": "low_resolution"}),
-                         student_and_teacher(s, depths))
+    nets, fine = student_and_teacher(s, depths), ((.01, 16_000), (.001, 21_000))
+    small = dict(views={"student": "low_resolution"})
     select = selection_stage(s, nets)
     chosen = {"selection": thaw(select.nets)["selection"]}
     alone = {i: scratch_run(s, depths[1], i, "low_resolution", **small) for i in s.seeds}
@@ -208,8 +210,8 @@ def variants(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the proposal, `<variant> <data set>`."
     made = {}
     for family in ("mnist", "cifar10", "cifar100"):
-        f, (t, d) = replace(s, family=family,
-                            own=Fraction(1, 100) if (family, s.scale) == ("mnist", "lite") else s.own), depths
+        own = Fraction(1, 100) if (family, s.scale) == ("mnist", "lite") else s.own
+        f, (t, d) = replace(s, family=family, own=own), depths
         stopped = {percent: stopped_teacher(f, t, percent) for percent in (1, 10, 25)}
         rows = {"scratch": [scratch_run(f, d, i, "scratch") for i in s.seeds],
                 "kd": [kd_run(f, depths, i) for i in s.seeds],

@@ -375,6 +375,6 @@ def peers(n, b, p, t):
 # %% ../nbs/40_teachers.ipynb #cell-121
 def peers_run(s: Setting, depths: tuple, seed: int) -> Run:
     "Three peers taught by their own gated ensemble. Source: Mulla 2022, panel (g)."
-    peers, gate = ({"peer1": s.net(depths[1]), "peer2": s.net(depths[1])},
-                   {"gate": NetSpec("gate", dict(in_features=4 * s.width, branches=3))})
+    peers = {"peer1": s.net(depths[1]), "peer2": s.net(depths[1])}
+    gate = {"gate": NetSpec("gate", dict(in_features=4 * s.width, branches=3))}
     return joint_run(s, "peers", "peers", depths, seed, peers, helpers=gate, train=["student", "peer1", "peer2"])

@@ -21,7 +21,7 @@ from .core import stream
 from .data import Batches, Images, load
 from .loop import train
 from .models import build
-from .players import Players
+from .players import Learner, Players
 from .runs import Joined, NetSpec, Parameters, Run, Stage, registered, thaw
 from .weights import weights_sha256
 
@@ -54,7 +54,8 @@ def maps_by_hand(
     net: torch.nn.Module,  # a CIFAR ResNet
     x: torch.Tensor,       # (B, C, H, W)
 ) -> dict[str, torch.Tensor]:
-    "Every map on the way through a copy of the network: stem `relu`, `first1`, `sum1`, `last1` and so on, `flatten`, `fc`."
+    """Every map on the way through a copy of the network: stem `relu`, `first1`, `sum1`, `last1` and so on, `flatten`,
+    `fc`."""
     saw = {}
     for name, part in copy.deepcopy(net).named_children():
         for k, m in enumerate(part if name.startswith("layer") else []):
@@ -73,32 +74,32 @@ def sections(maps: dict, which: str) -> list[torch.Tensor]:
 
 
 def per_image(squares: torch.Tensor) -> torch.Tensor:
-    "Sum over all but the batch, mean over the batch."
+    "Sum over all but the batch (the first axis of (B, ...)), mean over the batch."
     return squares.flatten(1).sum(1).mean()
 
 
 def unit(v: torch.Tensor) -> torch.Tensor:
-    "Each row of the batch divided by its norm."
+    "Each row of a batch (B, ...) divided by its norm."
     return v / v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
 
 
 def soft(z: torch.Tensor, T: float) -> torch.Tensor:
-    "Softmax at a temperature."
+    "Softmax of logits (B, K) at a temperature."
     return (z / T).softmax(1)
 
 
 def KL(q: torch.Tensor, z: torch.Tensor, T: float) -> torch.Tensor:
-    "Divergence of softened logits from the target q, batch mean, without T²."
+    "Divergence of softened logits z (B, K) from the target q (B, K), batch mean, without T²."
     return (q * (q.log() - (z / T).log_softmax(1))).sum(1).mean()
 
 
 def CE(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    "Cross-entropy."
+    "Cross-entropy of logits (B, K) and class numbers (B,)."
     return -(z.log_softmax(1)[torch.arange(len(y)), y]).mean()
 
 
 def huber(d: torch.Tensor) -> torch.Tensor:
-    "Huber's function at δ = 1, mean over all entries."
+    "Huber's function at δ = 1 of differences (...), mean over all entries."
     return torch.where(d.abs() < 1, d**2 / 2, d.abs() - .5).mean()
 
 # %% ../nbs/24_trials.ipynb #cell-009
@@ -142,7 +143,7 @@ def _players_of(trial: Trial, everybody: bool = False) -> tuple[dict, Players, S
     if everybody:
         for role, module in modules.items():
             module.requires_grad_(True)
-            players[role].trained = True
+            players.players[role] = Learner(role, module, players)
             module.train(role in trial.train)
     return modules, players, stage
 
@@ -164,7 +165,8 @@ def losses(
     prepare(modules, b)
     before = {role: copy.deepcopy(module) for role, module in modules.items()}
     maps = {role: maps_by_hand(module, b.x) for role, module in before.items() if hasattr(module, "layer1")}
-    got = [part for yielded in registered(stage).make(players, b, Parameters(stage), 0.0) for own in _losses(yielded).values() for part in own]
+    got = [part for yielded in registered(stage).make(players, b, Parameters(stage), 0.0)
+           for own in _losses(yielded).values() for part in own]
     return got, maps | {"after": modules, "before": before}, b
 
 # %% ../nbs/24_trials.ipynb #cell-011
@@ -178,7 +180,8 @@ def check_by_hand(
     got, maps, b = losses(trial, **how)
     owed, mistaken = formula(maps, b), twin(maps, b)
     for loss, want, wrong in zip(got, owed, mistaken, strict=True):
-        print(f"{trial.objective:20} {loss.item():9.4f}", "" if want is None else f"by hand {want.item():9.4f}, mistaken {wrong.item():9.4f}")
+        print(f"{trial.objective:20} {loss.item():9.4f}",
+              "" if want is None else f"by hand {want.item():9.4f}, mistaken {wrong.item():9.4f}")
         if want is not None:
             torch.testing.assert_close(loss, want, rtol=2e-4, atol=1e-5)
             assert (loss - wrong).abs() > 1e-2 * loss.abs(), "the mistake is not seen"
@@ -200,7 +203,9 @@ def check_weights(
 
 
 def check_who_learns(trial: Trial, batch: int = 16):
-    "The student's loss reaches no teacher, and the loss of a peer no other peer, though all ask for gradients. Raises: AssertionError."
+    """The student's loss reaches no teacher, and the loss of a peer no other peer, though all ask for gradients.
+
+    Raises: AssertionError."""
     modules, players, stage = _players_of(trial, everybody=True)
     b = Batches(digits(), batch, 1, "main", torch.device("cpu"))[0]
     yielded = next(iter(registered(stage).make(players, b, Parameters(stage), 0.0)))
@@ -210,11 +215,14 @@ def check_who_learns(trial: Trial, batch: int = 16):
                 barred = other.startswith("teacher") or isinstance(yielded, dict) and other != role
                 own = list(module.parameters())
                 grads = torch.autograd.grad(part, own, retain_graph=True, allow_unused=True) if own else []
-                assert not (barred and any(g is not None and g.abs().sum() > 0 for g in grads)), (trial.objective, role, other)
+                assert not (barred
+                            and any(g is not None and g.abs().sum() > 0 for g in grads)), (trial.objective, role, other)
 
 
 def check_remembered(trial: Trial, batch: int = 719):
-    "What a teacher said is kept from the first epoch on; a method learns the same when nothing is kept. Raises: AssertionError."
+    """What a teacher said is kept from the first epoch on; a method learns the same when nothing is kept.
+
+    Raises: AssertionError."""
     kept = trial.weights(4, batch=batch)
     with mock.patch.object(_players, "REMEMBERED", 0):
         assert trial.weights(4, batch=batch) == kept, trial.objective

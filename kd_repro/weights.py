@@ -18,7 +18,7 @@ import torch
 
 from .core import atomic_write
 
-# %% ../nbs/16_weights.ipynb #cell-004
+# %% ../nbs/16_weights.ipynb #cell-007
 def weights_sha256(
     state: dict,  # name -> tensor
 ) -> str:
@@ -30,7 +30,7 @@ def weights_sha256(
         sha.update(t.view(-1).view(torch.uint8).numpy().data if t.numel() else b"")
     return sha.hexdigest()
 
-# %% ../nbs/16_weights.ipynb #cell-007
+# %% ../nbs/16_weights.ipynb #cell-014
 def save_tensors(path: str | Path, content: dict) -> Path:
     "Write tensors and plain data atomically."
     buffer = io.BytesIO()
@@ -47,16 +47,22 @@ def load_tensors(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is truncated, damaged or not a file of weights ({type(error).__name__}). {remedy}") from error
+        raise ValueError(f"{path} is truncated, damaged or not a file of weights ({type(error).__name__}). "
+                         f"{remedy}") from error
     found = content.get("key") if isinstance(content, dict) else None
     if found != key:
         raise ValueError(f"{path} belongs to {found or 'no run'}, expected run {key}. {remedy}")
     return content
 
-# %% ../nbs/16_weights.ipynb #cell-009
+# %% ../nbs/16_weights.ipynb #cell-021
 class Checkpoint:
     "The state of a training in one file, rewritten every few seconds and at the end of each stage."
-    def __init__(self, path: Path | None, key: str, seconds: float):
+    def __init__(
+        self,
+        path: Path | None,  # None: nothing is written
+        key: str,           # the run it belongs to
+        seconds: float,     # between two writings
+    ):
         self.path, self.key, self.seconds, self.last = path, key, seconds, time.monotonic()
 
     def load(self) -> dict | None:

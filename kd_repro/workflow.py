@@ -138,7 +138,7 @@ def status(tables, scale, device, precision):
         lines.append([table, *_state(items, store).values(), outdated(table, scale, items, store) or "up to date"])
         failed |= {item.key: f"failed: {store.name(item)}: {record.message}" for item in items
                    if (record := store.record(item)) and record.status == "failed"}
-    heads = ["table", "done", "stale", "running", "failed", "missing", f"files in figures/{scale}"]
+    heads = ["table", "done", "stale", "running", "failed", "missing", f"state of figures/{scale}"]
     click.echo(tabulate(lines, heads, disable_numparse=True))
     for line in failed.values():
         click.echo(line)
@@ -157,7 +157,7 @@ def _alone(store: Store):
 
 
 def _folder(store: Store) -> Path:
-    "A new folder for a plan and its logs; all but the last few go, since tasks of a dead engine may still use theirs."
+    "A new folder for a plan and its logs; the last few stay, since tasks of a dead engine may still use theirs."
     place = store.root / "data" / "cache" / "plans"
     place.mkdir(parents=True, exist_ok=True)
     for old in sorted(place.iterdir(), key=lambda path: path.stat().st_mtime)[:-4]:
