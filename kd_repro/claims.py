@@ -22,7 +22,8 @@ from .statistics import NOT_RUN, paired, summarize, verdict
 from .tables import TABLES, rows
 
 # %% ../nbs/58_claims.ipynb #cell-006
-CLAIM_COLUMNS = ("id", "table", "row", "column", "published", "unit", "printed_name", "source", "document", "locator", "note")
+CLAIM_COLUMNS = ("id", "table", "row", "column", "published", "unit", "printed_name",
+                 "source", "document", "locator", "note")
 
 def _is_number(text):
     "Whether `text` reads as a finite number."
@@ -35,11 +36,13 @@ def _claim_fault(
     seen: dict,  # id -> line of the claims read before
 ):               # what is wrong and what to do, or None
     "The first thing wrong with one claim."
-    if None in row.values() or None in row: return f"expected {len(CLAIM_COLUMNS)} fields; quote a field that holds a comma"
+    if None in row.values() or None in row:
+        return f"expected {len(CLAIM_COLUMNS)} fields; quote a field that holds a comma"
     key = f"{row['table']}/{row['row']}/{row['column']}"
     if row["id"] != key: return f"id is {row['id']!r}, expected {key!r}; the id is table/row/column"
     if row["id"] in seen: return f"id {row['id']!r} stands already in line {seen[row['id']]}; keep one of the two"
-    if not _is_number(row["published"]): return f"published is {row['published']!r}, expected a finite number with a decimal point"
+    if not _is_number(row["published"]):
+        return f"published is {row['published']!r}, expected a finite number with a decimal point"
 
 # %% ../nbs/58_claims.ipynb #cell-009
 def read_claims(
@@ -50,11 +53,15 @@ def read_claims(
     Raises: ValueError naming file, line, what came and what to do."""
     rows, seen = [], {}
     try: text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error: raise ValueError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as CSV in UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as CSV in UTF-8") from error
     with io.StringIO(text, newline="") as f:
         reader = csv.DictReader(f)
         missing = [c for c in CLAIM_COLUMNS if c not in (reader.fieldnames or [])]
-        if missing: raise ValueError(f"{path}, line 1: column {', '.join(missing)} is missing, got {reader.fieldnames}; the header must hold {', '.join(CLAIM_COLUMNS)}")
+        if missing:
+            raise ValueError(f"{path}, line 1: column {', '.join(missing)} is missing, got {reader.fieldnames}; "
+                             f"the header must hold {', '.join(CLAIM_COLUMNS)}")
         for row in reader:
             fault = _claim_fault(row, seen)
             if fault: raise ValueError(f"{path}, line {reader.line_num}: {fault}")
@@ -69,7 +76,8 @@ def published(
     row: str,              # row name
     column: str,           # column name
 ):                         # float in the unit of the claim, or None where nothing was printed
-    "The published number of one cell of a table; where it belongs to one pair of nets, only rows `<row>, <pair>` have it."
+    """The published number of one cell of a table; where it belongs to one pair of nets, only rows `<row>, <pair>` have
+    it."""
     if pair := TABLES[table].pair if table in TABLES else "":
         row, _, own = row.partition(", ")
         if own != pair: return None
@@ -79,7 +87,8 @@ def published(
 # %% ../nbs/58_claims.ipynb #cell-019
 def _measured_row(values, printed, scale, tolerance):
     "Measured and published columns of one row; `values` is seed -> number, empty or None when not run."
-    if values is not None and not hasattr(values, "values"): raise ValueError(f"expected a dict seed -> value or None, got {type(values).__name__}")
+    if values is not None and not hasattr(values, "values"):
+        raise ValueError(f"expected a dict seed -> value or None, got {type(values).__name__}")
     summary = summarize(values.values()) if values else None
     numbers, shown = summary or NOT_RUN, math.nan if printed is None else printed
     difference = numbers["mean"] - shown if scale == "paper" else math.nan   # across scales it would mean nothing
@@ -95,11 +104,13 @@ def comparison_table(
     reference=None,           # row subtracted seed by seed; None leaves the paired columns out
     unpaired=("teacher",),    # rows with seeds of their own, without a paired difference
     tolerance=0.0,            # for `verdict`
-) -> pd.DataFrame:            # row, n, mean, sd, low, high, published, difference, verdict[, paired_mean, paired_low, paired_high]
+    # row, n, mean, sd, low, high, published, difference, verdict[, paired_mean, paired_low, paired_high]
+) -> pd.DataFrame:
     """Published beside measured, one line per row, in the order of `measured`.
 
     Raises: ValueError for an unknown reference, or a row whose seeds differ from the reference's."""
-    if reference is not None and reference not in measured: raise ValueError(f"reference is {reference!r}, expected one of the rows {', '.join(measured)}")
+    if reference is not None and reference not in measured:
+        raise ValueError(f"reference is {reference!r}, expected one of the rows {', '.join(measured)}")
     lines = []
     for row, values in measured.items():
         line = {"row": row} | _measured_row(values, published(claims, table, row, column), scale, tolerance)
@@ -115,18 +126,22 @@ def comparison_table(
 def multi_net_table(
     claims: pd.DataFrame,  # from `read_claims`
     table: str,            # table id in `claims`
-    measured: dict,        # row -> dict(nets=[a, b, c] in percent, ensemble=percent, iterations=total of the three); None when not run
+    # row -> dict(nets=[a, b, c] in percent, ensemble=percent, iterations=total of the three); None when not run
+    measured: dict,
     scale: str,            # "smoke", "lite" or "paper"
     tolerance=.01,         # for `verdict`; printed averages are cut, not rounded
-) -> pd.DataFrame:         # row, net1..3, n, mean, sd, low, high, ensemble, iterations, published_average, _ensemble, _iterations, verdict
+    # row, net1..3, n, mean, sd, low, high, ensemble, iterations, published_average, _ensemble, _iterations, verdict
+) -> pd.DataFrame:
     """Three nets, average, ensemble and iterations beside the published ones.
 
     Raises: ValueError when a row has not exactly three nets, or lacks a key."""
     lines = []
     for row, m in measured.items():
         m = m or dict(nets=[], ensemble=math.nan, iterations=None)
-        if set(m) != {"nets", "ensemble", "iterations"}: raise ValueError(f"row {row!r}: expected the keys nets, ensemble, iterations, got {', '.join(m)}")
-        if len(m["nets"]) not in (0, 3): raise ValueError(f"row {row!r}: nets must hold three accuracies, got {len(m['nets'])}")
+        if set(m) != {"nets", "ensemble", "iterations"}:
+            raise ValueError(f"row {row!r}: expected the keys nets, ensemble, iterations, got {', '.join(m)}")
+        if len(m["nets"]) not in (0, 3):
+            raise ValueError(f"row {row!r}: nets must hold three accuracies, got {len(m['nets'])}")
         nets = {f"net{i + 1}": float(v) for i, v in enumerate(m["nets"] or [math.nan] * 3)}
         printed = {k: published(claims, table, row, k) for k in ("average", "ensemble", "iterations")}
         body = _measured_row(nets if m["nets"] else None, printed["average"], scale, tolerance)
@@ -143,9 +158,12 @@ def pair_in_words(
     "One sentence on a paired difference."
     a, b = (f"`{name}`" for name in line["row"].split(" - "))
     if line["verdict"] == "not run": return f"{a} against {b}: not run."
-    size = f"{a} is {abs(line['mean']):.2f} points {'below' if line['mean'] < 0 else 'above'} {b} on average" if abs(line["mean"]) >= .005 else f"{a} is level with {b} on average"
-    if math.isnan(line["p"]): return f"{size} (n = {line['n']}); without spread between the nets nothing can be said about chance."
-    ending = "holds 0: these nets do not decide between them" if line["verdict"] == "undecided" else f"excludes 0: {a} is {line['verdict']}"
+    size = (f"{a} is {abs(line['mean']):.2f} points {'below' if line['mean'] < 0 else 'above'} {b} on average"
+            if abs(line["mean"]) >= .005 else f"{a} is level with {b} on average")
+    if math.isnan(line["p"]):
+        return f"{size} (n = {line['n']}); without spread between the nets nothing can be said about chance."
+    ending = ("holds 0: these nets do not decide between them" if line["verdict"] == "undecided"
+              else f"excludes 0: {a} is {line['verdict']}")
     return f"{size} (95 % interval {line['low']:+.2f} to {line['high']:+.2f}, n = {line['n']}); the interval {ending}."
 
 # %% ../nbs/58_claims.ipynb #cell-033
@@ -155,7 +173,8 @@ def pairs_in_words(
     "A count of what the differences say, then one sentence on each."
     counts = pairs["verdict"].value_counts(sort=False)
     count = ", ".join(f"{n} {word}" for word, n in counts.items())
-    return [f"Of {len(pairs)} differences, written so that above 0 speaks for the first row: {count}."] + [pair_in_words(line) for _, line in pairs.iterrows()]
+    return ([f"Of {len(pairs)} differences, written so that above 0 speaks for the first row: {count}."]
+            + [pair_in_words(line) for _, line in pairs.iterrows()])
 
 # %% ../nbs/58_claims.ipynb #cell-035
 def table_in_words(
@@ -164,11 +183,13 @@ def table_in_words(
 ) -> list:                     # sentences
     "Order of the rows, ours and printed; verdicts; what was not run."
     names = lambda rows: ", ".join(f"`{row}`" for row in rows)
-    ours, theirs = (table.dropna(subset=c).sort_values(c, ascending=False, kind="stable")["row"].tolist() for c in ("mean", published))
+    ours, theirs = (table.dropna(subset=c).sort_values(c, ascending=False, kind="stable")["row"].tolist()
+                    for c in ("mean", published))
     sentences = [f"Our means, best first: {names(ours)}."] if ours else []
     sentences += [f"Printed, best first: {names(theirs)}."] if theirs and ours else []
     full = {"partly": "Partly reproduced", "not comparable": "Not comparable with the printed numbers"}
-    sentences += [f"{full.get(word, word.capitalize())}: {names(rows)}." for word, rows in table.groupby("verdict", sort=False)["row"]]
+    sentences += [f"{full.get(word, word.capitalize())}: {names(rows)}."
+                  for word, rows in table.groupby("verdict", sort=False)["row"]]
     return sentences
 
 # %% ../nbs/58_claims.ipynb #cell-038
@@ -179,7 +200,8 @@ def scale_in_words(
     "Data, width and share of the iterations of a table at a scale."
     s = TABLES[table].setting(scale, "float32")
     share = "all iterations" if s.factor == 1 else f"{s.factor} of the iterations"
-    return f"scale {scale}: {s.data}, width {s.width}, {share}{'' if scale == 'paper' else ', not comparable with the paper'}"
+    return (f"scale {scale}: {s.data}, width {s.width}, "
+            f"{share}{'' if scale == 'paper' else ', not comparable with the paper'}")
 
 
 def scale_note(
@@ -195,11 +217,16 @@ def caption(
 ) -> str:
     "What every table of nets says about its numbers."
     stages = [stage for runs in rows(table, scale, "float32").values() for run in runs for stage in run.stages]
-    teachers = {net.weights for stage in stages for role, net in stage.nets if role not in stage.train and role.startswith("teacher")}
+    teachers = {net.weights for stage in stages
+                for role, net in stage.nets if role not in stage.train and role.startswith("teacher")}
     weights = sorted({dict(stage.p)["weight"] for stage in stages if stage.objective == "fsp"})
-    said = ["Test accuracy in percent, read once, at the last iteration; mean, standard deviation and 95 % Student-t interval over n nets."]
-    if len(teachers) == 1: said.append("Every student learned from one and the same teacher, the net of seed 0: the intervals do not contain the teacher's spread.")
-    if len(weights) == 1: said.append(f"Weight of the flow losses {weights[0]:g} for all rows and seeds (ours, none is printed).")
+    said = ["Test accuracy in percent, read once, at the last iteration; "
+            "mean, standard deviation and 95 % Student-t interval over n nets."]
+    if len(teachers) == 1:
+        said.append("Every student learned from one and the same teacher, the net of seed 0: "
+                    "the intervals do not contain the teacher's spread.")
+    if len(weights) == 1:
+        said.append(f"Weight of the flow losses {weights[0]:g} for all rows and seeds (ours, none is printed).")
     return " ".join(said)
 
 # %% ../nbs/58_claims.ipynb #cell-041
@@ -210,13 +237,17 @@ def check_nets(
     band: tuple,        # (low, high): where the mean of the row `teacher` must lie at "paper" scale, percent
 ):
     "Raises: ValueError when rows, seeds or values are not as promised, or the teacher lies outside its band."
-    if list(measured) != list(promised): raise ValueError(f"measured has the rows {', '.join(measured)}, promised were {', '.join(promised)}")
+    if list(measured) != list(promised):
+        raise ValueError(f"measured has the rows {', '.join(measured)}, promised were {', '.join(promised)}")
     for row, values in measured.items():
-        if values and sorted(values) != sorted(promised[row]): raise ValueError(f"row {row!r} has the seeds {sorted(values)}, promised were {sorted(promised[row])}")
-        if not all(0 <= v <= 100 for v in values.values()): raise ValueError(f"row {row!r}: got {values}, expected accuracies in percent")
+        if values and sorted(values) != sorted(promised[row]):
+            raise ValueError(f"row {row!r} has the seeds {sorted(values)}, promised were {sorted(promised[row])}")
+        if not all(0 <= v <= 100 for v in values.values()):
+            raise ValueError(f"row {row!r}: got {values}, expected accuracies in percent")
     teacher = measured.get("teacher")
     if scale == "paper" and teacher and not band[0] <= (mean := float(np.mean(list(teacher.values())))) <= band[1]:
-        raise ValueError(f"the teacher has {mean:.2f} %, expected {band[0]} to {band[1]} %: look for the fault in data, schedule or network before reading this table")
+        raise ValueError(f"the teacher has {mean:.2f} %, expected {band[0]} to {band[1]} %: "
+                         "look for the fault in data, schedule or network before reading this table")
 
 # %% ../nbs/58_claims.ipynb #cell-044
 def net_row(
@@ -225,7 +256,8 @@ def net_row(
 ) -> dict:           # nets, ensemble, iterations, as `multi_net_table` takes them
     "One row of `multi_net_table` from its records."
     together = [r.accuracy for r in records[len(runs):] if r is not None]
-    return dict(nets=list(accuracies(records[:len(runs)]).values()), ensemble=together[0] if together else math.nan, iterations=iterations(runs))
+    return dict(nets=list(accuracies(records[:len(runs)]).values()), ensemble=together[0] if together else math.nan,
+                iterations=iterations(runs))
 
 
 def ensembles_in_words(
@@ -233,8 +265,10 @@ def ensembles_in_words(
 ) -> str:
     "One sentence on the three nets of each row together."
     done = table.dropna(subset=["ensemble", "mean"])
-    each = ", ".join(f"`{row}` {together:.2f} ({together - mean:+.2f})" for row, together, mean in zip(done["row"], done["ensemble"], done["mean"]))
-    return f"Three nets together, and the gain over their mean: {each}; one number each, without interval." if len(done) else "Three nets together: not run."
+    each = ", ".join(f"`{row}` {together:.2f} ({together - mean:+.2f})"
+                     for row, together, mean in zip(done["row"], done["ensemble"], done["mean"]))
+    return (f"Three nets together, and the gain over their mean: {each}; one number each, without interval."
+            if len(done) else "Three nets together: not run.")
 
 # %% ../nbs/58_claims.ipynb #cell-047
 def time_table(
@@ -243,7 +277,9 @@ def time_table(
     rows: dict,             # row -> runs of its nets
     store,                  # records.Store, asked for the records
     reference="teacher",    # row that the others are compared with
-) -> pd.DataFrame:          # row, n, mean (how many times faster than the reference), sd, low, high, published, minutes, iterations, iterations_ratio
+    # row, n, mean (how many times faster than the reference), sd, low, high, published, minutes, iterations,
+    # iterations_ratio
+) -> pd.DataFrame:
     "Training time of each row against that of the reference; one total for each row, so no interval."
     totals = {}
     for row, runs in rows.items():
@@ -254,13 +290,16 @@ def time_table(
     for row, seconds in totals.items():
         ratio, printed = totals[reference] / seconds, published(claims, table, row, "speedup")
         body = NOT_RUN if math.isnan(ratio) else summarize([ratio])
-        lines.append({"row": row} | body | dict(published=math.nan if printed is None else printed, minutes=seconds / 60, iterations=costs[row], iterations_ratio=costs[reference] / costs[row]))
+        lines.append({"row": row} | body | dict(published=math.nan if printed is None else printed,
+                                                minutes=seconds / 60, iterations=costs[row],
+                                                iterations_ratio=costs[reference] / costs[row]))
     return pd.DataFrame(lines)
 
 # %% ../nbs/58_claims.ipynb #cell-050
 def stage1_ratio(
     records: list,   # records of a row's nets, each with a stage 1 (one or several stages) before its last stage
-) -> dict:           # seed -> time of an iteration of stage 1 over that of an iteration of the last stage; empty when a net is missing
+    # seed -> time of an iteration of stage 1 over that of an iteration of the last stage; empty when a net is missing
+) -> dict:
     "How much slower an iteration of stage 1 is."
     def pace(stages): return sum(stage["seconds"] for stage in stages) / sum(stage["iterations"] for stage in stages)
     return {r.seed: pace(r.stages[:-1]) / pace(r.stages[-1:]) for r in records} if all(records) else {}
@@ -273,4 +312,5 @@ def time_in_words(
     "One sentence on the time of a row."
     if not line["n"]: return f"Time of `{line['row']}`: not run."
     printed = "" if math.isnan(line["published"]) else f"; printed {line['published']:.2f}"
-    return f"`{line['row']}` took {line['minutes']:.1f} minutes of training, {line['mean']:.2f} times as fast as `{reference}`{printed}. Its iterations alone would give {line['iterations_ratio']:.2f}."
+    return (f"`{line['row']}` took {line['minutes']:.1f} minutes of training, {line['mean']:.2f} times as fast "
+            f"as `{reference}`{printed}. Its iterations alone would give {line['iterations_ratio']:.2f}.")

@@ -53,7 +53,8 @@ class Rehearsal:
     "A stage on one batch of random images, at the rate 0."
     def __init__(self, run: Run, stage: Stage, device: torch.device):
         self.stage, self.learning = stage, {*stage.train, *thaw(stage.helpers)}
-        self.modules = {role: build(net.arch, thaw(net.args), stream(0, "", role)).to(device, memory_format=torch.channels_last)
+        self.modules = {role: build(net.arch, thaw(net.args),
+                                    stream(0, "", role)).to(device, memory_format=torch.channels_last)
                         for role, net in stage.nets + stage.helpers}
         if "selection" in self.modules:  # every image counts as selected
             self.modules["selection"].keep.fill_(True)
@@ -118,7 +119,8 @@ def iteration_cost(
     "Time, parameters and memory of rows against those of one. Raises: ValueError for a reference of several stages."
     if reference not in runs or len(runs[reference].stages) > 1:
         raise ValueError(f"reference: {reference!r}; expected a row with one stage, of {', '.join(runs)}")
-    stages = {(row, k): Rehearsal(run, stage, device) for row, run in runs.items() for k, stage in enumerate(run.stages)}
+    stages = {(row, k): Rehearsal(run, stage, device) for row, run in runs.items()
+              for k, stage in enumerate(run.stages)}
     needs = {row: max((stages[row, k].memory() for k in range(len(run.stages))), key=sum) for row, run in runs.items()}
     seconds = in_turns({of: stage.iteration for of, stage in stages.items()}, turns, device)
     lines = []

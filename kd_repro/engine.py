@@ -98,7 +98,7 @@ def _why_not(folder: Path, name: str, task: Task, failed: dict) -> str:
     return ("it ended without a word, as when memory or the disk is full; fewer --workers need less memory"
             + (_tail(folder / f"{name}.log") or _tail(folder / "engine.log")))
 
-
+# %% ../nbs/78_engine.ipynb #cell-012
 def _watch(engine: subprocess.Popen, folder: Path, left: dict, failed: dict, bar: tqdm, made: Callable):
     "Move tasks out of `left` as they end, those that failed to `failed`, until none is left or the engine ended."
     ended = False
@@ -120,7 +120,7 @@ def _watch(engine: subprocess.Popen, folder: Path, left: dict, failed: dict, bar
     if not left:
         engine.wait(60)
 
-# %% ../nbs/78_engine.ipynb #cell-014
+# %% ../nbs/78_engine.ipynb #cell-015
 def carry_out(
     plan: Plan,
     folder: Path,      # new or empty, for the plan, logs and marks; on a cluster all nodes see it

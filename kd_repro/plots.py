@@ -39,7 +39,8 @@ def style():                       # context manager, also a decorator
         "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold",
         "axes.labelsize": 9, "axes.axisbelow": True, "axes.grid": False, "grid.color": "#dddddd", "font.size": 9,
         "figure.figsize": (5, 3), "figure.constrained_layout.use": True, "figure.facecolor": "white", "figure.dpi": 100,
-        "image.cmap": "Greys", "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.4, "lines.markersize": 4.5,
+        "image.cmap": "Greys", "legend.frameon": False,
+        "legend.fontsize": 8, "lines.linewidth": 1.4, "lines.markersize": 4.5,
         "savefig.dpi": 200, "svg.hashsalt": "kd_repro", "xtick.labelsize": 8, "ytick.labelsize": 8,
     })
 
@@ -58,8 +59,12 @@ def _json_text(provenance):
         if isinstance(value, np.generic): return value.item()
         if isinstance(value, Path): return value.as_posix()
         raise ValueError(f"a {type(value).__name__}")
-    try: return json.dumps(provenance, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False, default=plain) + "\n"
-    except (TypeError, ValueError) as e: raise ValueError(f"provenance: got {e}; expected text, finite numbers, lists and dicts with text keys") from None
+    try:
+        return (json.dumps(provenance, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False, default=plain)
+                + "\n")
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"provenance: got {e}; expected text, finite numbers, "
+                         "lists and dicts with text keys") from None
 
 # %% ../nbs/60_plots.ipynb #cell-021
 def save_figure(
@@ -71,14 +76,16 @@ def save_figure(
 ) -> list:                  # the four paths: svg, png, csv, json
     """Image, numbers and provenance under one name; equal input gives equal bytes.
 
-    Raises: ValueError for a name with a folder or an ending in it, empty numbers or provenance, or provenance JSON cannot hold."""
+    Raises: ValueError for a name with a folder or an ending in it, empty numbers or provenance, or provenance JSON
+    cannot hold."""
     base = _file_base(folder, name)
     if not len(numbers): raise ValueError("numbers is empty: a figure is saved with the numbers it shows")
     if not provenance: raise ValueError("provenance is empty: say which scale, runs and code the numbers come from")
     image = {"svg": io.BytesIO(), "png": io.BytesIO()}
     with style():
         for ending, out in image.items():
-            fig.savefig(out, format=ending, bbox_inches="tight", metadata={"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[ending])
+            fig.savefig(out, format=ending, bbox_inches="tight",
+                        metadata={"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[ending])
     files = {ending: out.getvalue() for ending, out in image.items()}
     files |= {"csv": numbers.to_csv(index=False, lineterminator="\n"), "json": _json_text(provenance)}
     return [atomic_write(base.with_name(f"{name}.{ending}"), content) for ending, content in files.items()]
@@ -110,7 +117,9 @@ def _markdown(shown, title, caption="", notes=()):
 def _latex(shown, title, name):
     "A booktabs table with caption and label."
     caption = re.sub(r"([&%$#_{}])", r"\\\1", title) or None
-    return "% needs \\usepackage{booktabs}\n" + shown.to_latex(index=False, escape=True, caption=caption, label=f"tab:{name}", position="htbp", column_format="".join(side[0] for side in _sides(shown)))
+    return "% needs \\usepackage{booktabs}\n" + shown.to_latex(index=False, escape=True,
+                                                               caption=caption, label=f"tab:{name}", position="htbp",
+                                                               column_format="".join(side[0] for side in _sides(shown)))
 
 # %% ../nbs/60_plots.ipynb #cell-034
 def save_table(
@@ -146,7 +155,9 @@ def forest(
     table: pd.DataFrame,      # from `comparison_table`: row, mean, low, high, published, verdict
     ax=None,                  # axes to draw on; None makes a figure
     title="",                 # title; say the scale in it
-    published="published",    # column of the published numbers: "published_average" for `multi_net_table`; None leaves them and the verdicts out
+    # column of the published numbers: "published_average" for `multi_net_table`; None leaves them and the verdicts
+    # out
+    published="published",
     xlabel="test accuracy (%)",
 ):                            # the axes
     """Measured intervals and published numbers, one line per row.
@@ -166,12 +177,15 @@ def forest(
         together = table["ensemble"].notna().any() if "ensemble" in table else False
         if together: ax.plot(table["ensemble"], y, "x", color="black", ms=6)
         for at, word in zip(y, table["verdict"]):
-            if published is not None or word == "not run": ax.text(1.02, at, word, transform=ax.get_yaxis_transform(), va="center", fontsize=8, style="italic" if word == "not run" else "normal")
+            if published is not None or word == "not run":
+                ax.text(1.02, at, word, transform=ax.get_yaxis_transform(), va="center",
+                        fontsize=8, style="italic" if word == "not run" else "normal")
         ax.set(yticks=y, yticklabels=table["row"], ylim=(len(table) - .4, -.6), xlabel=xlabel)
         ax.set_title(title, loc="left")
         ax.grid(axis="both", color="#dddddd", lw=.6)
         shown = printed.notna().to_numpy()
-        if table["mean"].isna().all() and not shown.any(): ax.set_xticks([])  # nothing is drawn, and the axis has no scale
+        # nothing is drawn, and the axis has no scale
+        if table["mean"].isna().all() and not shown.any(): ax.set_xticks([])
         _forest_legend(ax, (shown & ~pale).any(), (shown & pale).any(), together)
     return ax
 
@@ -183,8 +197,10 @@ def _forest_legend(ax, comparable, pale, together):
     if comparable: signs.append(Line2D([], [], mec="black", label="published", **diamond))
     if pale: signs.append(Line2D([], [], mec="#999999", label="published, not comparable", **diamond))
     if together: signs.append(Line2D([], [], color="black", marker="x", ls="", label="ensemble of the nets"))
-    below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")   # clear of the axis label, however low the axes are
-    ax.legend(handles=signs, loc="upper center", bbox_to_anchor=(.5, 0), bbox_transform=below, ncols=len(signs), columnspacing=1.2)
+    # clear of the axis label, however low the axes are
+    below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")
+    ax.legend(handles=signs, loc="upper center", bbox_to_anchor=(.5, 0), bbox_transform=below,
+              ncols=len(signs), columnspacing=1.2)
 
 # %% ../nbs/60_plots.ipynb #cell-046
 def table_figure(
@@ -195,7 +211,9 @@ def table_figure(
 ):                         # the figure
     "Forest plot of the rows and of their paired differences."
     column = ("published_average" if "published_average" in table else "published") if scale == "paper" else None
-    with style(): fig, axes = plt.subplots(2, 1, figsize=(6, 2.1 + .33 * (len(table) + len(pairs))), height_ratios=[len(table) + .5, len(pairs) + .5])
+    with style():
+        fig, axes = plt.subplots(2, 1, figsize=(6, 2.1 + .33 * (len(table) + len(pairs))),
+                                 height_ratios=[len(table) + .5, len(pairs) + .5])
     forest(table, axes[0], f"{title} ({scale_note(scale)})", column)
     forest(pairs, axes[1], "Differences, seed by seed", None, "percentage points").axvline(0, color="black", lw=.8)
     return fig
@@ -206,12 +224,15 @@ def figure_numbers(
     pairs: pd.DataFrame,
 ) -> pd.DataFrame:         # part ("rows" or "pairs"), then the columns of both
     "The numbers that `table_figure` shows, for its .csv."
-    return pd.concat([table.assign(part="rows"), pairs.assign(part="pairs")], ignore_index=True).set_index("part").reset_index()
+    return pd.concat([table.assign(part="rows"), pairs.assign(part="pairs")],
+                     ignore_index=True).set_index("part").reset_index()
 
 # %% ../nbs/60_plots.ipynb #cell-049
 def training_log(
     found: dict,         # row -> records of its nets; a row with a missing net is left out
-) -> pd.DataFrame:       # row, seed, quantity ("training loss" or "test accuracy"), iteration (of the last stage), seconds (earlier stages included), value
+    # row, seed, quantity ("training loss" or "test accuracy"), iteration (of the last stage), seconds (earlier stages
+    # included), value
+) -> pd.DataFrame:
     "Loss and accuracy along the last stage of each net, in long form."
     points = []
     for row, records in found.items():
@@ -229,12 +250,16 @@ def reaching(
     log: pd.DataFrame,   # from `training_log`
     level: float,        # test accuracy in percent
     rows: list,          # rows to list, in order; one that is not in the log has n = 0
-) -> pd.DataFrame:       # row, n (nets), mean, sd, low, high (iterations of the last stage, over the nets that reach it), reached (nets that do), minutes (earlier stages included)
+    # row, n (nets), mean, sd, low, high (iterations of the last stage, over the nets that reach it), reached (nets
+    # that do), minutes (earlier stages included)
+) -> pd.DataFrame:
     "When the nets of each row first read a test accuracy of `level`."
-    lines, first = [], log[(log["quantity"] == "test accuracy") & (log["value"] >= level)].groupby(["row", "seed"], as_index=False)[["iteration", "seconds"]].min()
+    lines, first = [], log[(log["quantity"] == "test accuracy") & (log["value"] >= level)].groupby(
+        ["row", "seed"], as_index=False)[["iteration", "seconds"]].min()
     for row in rows:
         nets = first[first["row"] == row]
-        body = (summarize(nets["iteration"]) if len(nets) else NOT_RUN) | dict(n=log.loc[log["row"] == row, "seed"].nunique())
+        body = ((summarize(nets["iteration"]) if len(nets) else NOT_RUN)
+                | dict(n=log.loc[log["row"] == row, "seed"].nunique()))
         lines.append({"row": row} | body | dict(reached=len(nets), minutes=nets["seconds"].mean() / 60))
     return pd.DataFrame(lines)
 
@@ -251,14 +276,17 @@ def curves(
 
     Raises: ValueError for a missing column, no data or more than six lines."""
     missing = [c for c in (x, y, hue) if c not in data]
-    if missing: raise ValueError(f"data lacks the columns {', '.join(missing)}, got {', '.join(map(str, data.columns))}")
+    if missing:
+        raise ValueError(f"data lacks the columns {', '.join(missing)}, got {', '.join(map(str, data.columns))}")
     names = data[hue].unique().tolist()
-    if not 1 <= len(names) <= len(COLORS): raise ValueError(f"hue {hue!r} has {len(names)} values, expected 1 to {len(COLORS)}; split the figure")
+    if not 1 <= len(names) <= len(COLORS):
+        raise ValueError(f"hue {hue!r} has {len(names)} values, expected 1 to {len(COLORS)}; split the figure")
     with style():
         if ax is None: ax = plt.subplots()[1]
         old = len(ax.lines)
         look = {k: dict(zip(names, v)) for k, v in dict(palette=COLORS, dashes=DASHES, markers=MARKERS).items()}
-        sns.lineplot(data, x=x, y=y, hue=hue, style=hue, hue_order=names, style_order=names, errorbar=_band, err_kws=dict(alpha=.18, lw=0), ax=ax, **look)
+        sns.lineplot(data, x=x, y=y, hue=hue, style=hue, hue_order=names, style_order=names, errorbar=_band,
+                     err_kws=dict(alpha=.18, lw=0), ax=ax, **look)
         every = max(1, data.groupby(hue)[x].nunique().max() // 8)
         for k, line in enumerate(ax.lines[old:old + len(names)]): line.set_markevery((k * every // len(names), every))
         ax.set_title(title, loc="left")
@@ -284,13 +312,16 @@ def matrix_gallery(
 
     Raises: ValueError when the grid does not fit the names, or an entry is not a matrix."""
     grid = [[np.asarray(m, dtype=float) for m in row] for row in matrices]
-    if len(grid) != len(row_names) or not grid: raise ValueError(f"matrices has {len(grid)} rows, row_names {len(row_names)}; expected as many, at least one")
+    if len(grid) != len(row_names) or not grid:
+        raise ValueError(f"matrices has {len(grid)} rows, row_names {len(row_names)}; expected as many, at least one")
     for name, row in zip(row_names, grid):
-        if len(row) != len(column_names) or not row: raise ValueError(f"row {name!r} has {len(row)} matrices, expected {len(column_names)}, one per column name")
+        if len(row) != len(column_names) or not row:
+            raise ValueError(f"row {name!r} has {len(row)} matrices, expected {len(column_names)}, one per column name")
         for c, m in zip(column_names, row):
             if m.ndim != 2: raise ValueError(f"row {name!r}, column {c!r}: expected a matrix, got shape {m.shape}")
     with style():
-        fig, axes = plt.subplots(len(grid), len(column_names), squeeze=False, figsize=(.9 + 1.9 * len(column_names), .5 + 1.6 * len(grid)))
+        fig, axes = plt.subplots(len(grid), len(column_names), squeeze=False,
+                                 figsize=(.9 + 1.9 * len(column_names), .5 + 1.6 * len(grid)))
         for j, column in enumerate(column_names):
             low, high = min(0., *(r[j].min() for r in grid)), max(r[j].max() for r in grid)
             for i, row in enumerate(grid):
@@ -315,7 +346,8 @@ def flow_diagram(
     Raises: ValueError for no steps, a span outside 1..n, or titles that do not fit."""
     steps = [list(step) for step in steps]
     titles = [f"Step {i + 1}" for i in range(len(steps))] if titles is None else list(titles)
-    if not steps or len(titles) != len(steps): raise ValueError(f"steps has {len(steps)} entries and titles {len(titles)}; expected as many, at least one")
+    if not steps or len(titles) != len(steps):
+        raise ValueError(f"steps has {len(steps)} entries and titles {len(titles)}; expected as many, at least one")
     for first, last in (span for step in steps for span in step):
         if not 1 <= first <= last <= n: raise ValueError(f"span ({first}, {last}): expected 1 <= first <= last <= {n}")
     with style():
@@ -329,13 +361,15 @@ def _draw_step(ax, step, n, title):
     for k in range(1, n + 1):
         ax.add_patch(plt.Rectangle((k - .36, -.3), .72, .6, fc="#eeeeee", ec="black", lw=1))
         ax.text(k, 0, f"section {k}", ha="center", va="center", fontsize=7)
-        if k < n: ax.annotate("", (k + .63, 0), (k + .37, 0), arrowprops=dict(arrowstyle="->", lw=1, shrinkA=0, shrinkB=0))
+        if k < n:
+            ax.annotate("", (k + .63, 0), (k + .37, 0), arrowprops=dict(arrowstyle="->", lw=1, shrinkA=0, shrinkB=0))
     angle = np.linspace(0, math.pi, 41)
     for first, last in step:
         length, look = last - first, (last - first) % len(COLORS)
         left, right, height = first - .3, last + .3, .35 + .42 * length
-        ax.plot((left + right) / 2 - (right - left) / 2 * np.cos(angle), .36 + height * np.sin(angle), color=COLORS[look],
-                ls=(0, DASHES[look]) if DASHES[look] else "-", marker=MARKERS[look], markevery=[0, -1], label=f"{first}–{last}" if length else f"{first}")
+        ax.plot((left + right) / 2 - (right - left) / 2 * np.cos(angle), .36 + height * np.sin(angle),
+                color=COLORS[look], ls=(0, DASHES[look]) if DASHES[look] else "-", marker=MARKERS[look],
+                markevery=[0, -1], label=f"{first}–{last}" if length else f"{first}")
     ax.set(xlim=(.4, n + .6), ylim=(-.4, .85 + .42 * (n - 1)))
     ax.set_title(f"{title}: {len(step)} flow{'s' if len(step) != 1 else ''}", fontweight="normal")
     ax.set_aspect("equal")

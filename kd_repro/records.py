@@ -81,8 +81,10 @@ class Record(BaseModel):
         "A metric without its counts cannot be checked later, so it is no metric."
         for role, m in metrics.items():
             numbers = [m.get(name) for name in ("correct", "n", "accuracy")]
-            if not isinstance(m.get("split"), str) or not all(type(v) in (int, float) and math.isfinite(v) for v in numbers) or numbers[1] < 1:
-                raise ValueError(f"{role!r} needs split, and correct, n and accuracy as finite numbers with n of 1 or more")
+            if (not isinstance(m.get("split"), str)
+                    or not all(type(v) in (int, float) and math.isfinite(v) for v in numbers) or numbers[1] < 1):
+                raise ValueError(f"{role!r} needs split, and correct, "
+                                 "n and accuracy as finite numbers with n of 1 or more")
         return metrics
 
     @property
@@ -106,7 +108,9 @@ def read_record(
 
 # %% ../nbs/54_records.ipynb #cell-016
 def _load(path: Path, key: str, weights: dict) -> dict:
-    "A file of tensors of the run `key` that holds `weights` (role -> SHA-256). Raises: ValueError that names file and remedy."
+    """A file of tensors of the run `key` that holds `weights` (role -> SHA-256).
+
+    Raises: ValueError that names file and remedy."""
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None  # the checksums that torch.save writes and torch.load does not read
@@ -119,7 +123,8 @@ def _load(path: Path, key: str, weights: dict) -> dict:
     content = load_tensors(path, key)
     for role, sha in weights.items():
         if weights_sha256(content.get("nets", {}).get(role, {})) != sha:
-            raise ValueError(f"{path}: the weights of {role!r} are not those of the record of {key}. Delete {path} to make it afresh")
+            raise ValueError(f"{path}: the weights of {role!r} are not those of the record of {key}. "
+                             f"Delete {path} to make it afresh")
     return content
 
 # %% ../nbs/54_records.ipynb #cell-019
@@ -155,7 +160,8 @@ class Store:
 
     def sweep(self, item: Run | Ensemble):
         "Remove what a killed process left half-written. Only for who holds the lock: nobody else writes these files."
-        for folder, pattern in ((self.cached("").parent, f".{item.key}.pt.*.part"), (self.checkpoint("").parent, f".{item.key}.pt.*.part"),
+        for folder, pattern in ((self.cached("").parent, f".{item.key}.pt.*.part"),
+                                (self.checkpoint("").parent, f".{item.key}.pt.*.part"),
                                 (self.folder(item.scale), f".*-{item.key}.json.*.part")):
             for part in folder.glob(pattern):
                 part.unlink(missing_ok=True)
@@ -165,12 +171,15 @@ class Store:
         return sorted(self.folder(item.scale).glob(f"*-{item.key}{suffix}"))
 
     def record(self, item: Run | Ensemble) -> Record | None:
-        "The record of a run, if there is one, done or failed; of several (two machines, two names) a finished one. Raises: ValueError for a damaged file."
+        """The record of a run, if there is one, done or failed; of several (two machines, two names) a finished one.
+
+        Raises: ValueError for a damaged file."""
         last = None
         for path in self.beside(item, ".json"):
             last = read_record(path)
             if last.key != item.key:
-                raise ValueError(f"{path} holds the record of {last.key}; its name says {item.key}. Restore it, or delete it to make the run again")
+                raise ValueError(f"{path} holds the record of {last.key}; its name says {item.key}. "
+                                 "Restore it, or delete it to make the run again")
             if last.status == "done":
                 break
         return last
@@ -181,7 +190,8 @@ class Store:
         return found if found and found.status == "done" else None
 
     def tensors(self, item: Run) -> dict | None:
-        "Weights (and, from the cache, test probabilities) of a finished run, checked against its record; None if they are not here."
+        """Weights (and, from the cache, test probabilities) of a finished run, checked against its record; None if they
+        are not here."""
         record = self.done(item)
         for path in [self.cached(item.key)] + self.beside(item, ".pt"):
             if record and path.exists():
@@ -204,7 +214,8 @@ class Store:
 # %% ../nbs/54_records.ipynb #cell-023
 def _common(item: Run | Ensemble, device: torch.device, started: float) -> dict:
     "Fields of every record."
-    return dict(recipe=item.recipe, seed=item.seed, key=item.key, scale=item.scale, data=item.data, data_md5=SETS[item.data].md5,
+    return dict(recipe=item.recipe, seed=item.seed, key=item.key,
+                scale=item.scale, data=item.data, data_md5=SETS[item.data].md5,
                 precision=item.precision, environment=environment(device, item.precision, code_of(item)),
                 started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"))
 
@@ -215,8 +226,11 @@ def _images(item: Run | Ensemble, data_folder: str) -> Images:
     return PARTS[item.part](images) if item.part else images
 
 
-def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int | None, data_folder: str, progress: bool) -> list[Record]:
-    "Train runs side by side and write record, weights and probabilities of each. Raises: Diverged, when all others are written."
+def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int | None, data_folder: str,
+               progress: bool) -> list[Record]:
+    """Train runs side by side and write record, weights and probabilities of each.
+
+    Raises: Diverged, when all others are written."""
     images, sources = _images(runs[0], data_folder), {run: {} for run in runs}
     for run in runs:
         store.sweep(run)
@@ -235,12 +249,15 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
     started, before, records, diverged = time.time(), torch.get_num_threads(), [], None
     torch.set_num_threads(threads or before)
     try:
-        common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations) for run in runs}
-        results = train_together(runs, images, weights, device, threads, [store.checkpoint(run.key) for run in runs], progress=progress)
+        common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations)
+                  for run in runs}
+        results = train_together(runs, images, weights, device, threads,
+                                 [store.checkpoint(run.key) for run in runs], progress=progress)
         for run, out in zip(runs, results):
             if isinstance(out, Diverged):
                 store.checkpoint(run.key).unlink(missing_ok=True)
-                store.write(run, Record(**common[run], status="failed", sources=sources[run], seconds=time.time() - started, message=str(out)))
+                store.write(run, Record(**common[run], status="failed", sources=sources[run],
+                                        seconds=time.time() - started, message=str(out)))
                 diverged = out
             else:
                 records.append(_finish(run, out, images, store, device, common[run] | dict(sources=sources[run])))
@@ -256,12 +273,14 @@ def _finish(run: Run, out: dict, images: Images, store: Store, device: torch.dev
     learning = {role for stage in run.stages for role in stage.train}
     modules = {role: net for role, net in out["modules"].items() if role in learning}
     views = thaw(run.stages[-1].views)
-    tests = {role: probabilities(net, images, run.precision, device, views.get(role)) for role, net in modules.items() if role in run.stages[-1].train} if run.test else {}
+    tests = {role: probabilities(net, images, run.precision, device, views.get(role))
+             for role, net in modules.items() if role in run.stages[-1].train} if run.test else {}
     nets = {role: out["nets"][role] for role in modules}
     save_tensors(store.cached(run.key), {"key": run.key, "nets": nets, "probabilities": tests})
     for path in store.beside(run, ".pt"):
         save_tensors(path, {"key": run.key, "nets": nets})  # a committed teacher that was made again
-    record = Record(**common, status="done", teachers=out["frozen"], stages=out["stages"], seconds=sum(s["seconds"] for s in out["stages"]),
+    record = Record(**common, status="done", teachers=out["frozen"],
+                    stages=out["stages"], seconds=sum(s["seconds"] for s in out["stages"]),
                     weights={role: weights_sha256(state) for role, state in nets.items()},
                     parameters={role: sum(p.numel() for p in net.parameters()) for role, net in modules.items()},
                     metrics={role: dict(split="test") | accuracy(p, images.y_test) for role, p in tests.items()})
@@ -278,11 +297,13 @@ def _make_ensemble(item: Ensemble, store: Store, device: torch.device, data_fold
         record, p = store.done(member), store.tensors(member)["probabilities"]["student"]
         if accuracy(p, y)["correct"] != record.metrics["student"]["correct"]:
             path = store.cached(member.key)
-            raise ValueError(f"{path}: the probabilities are not those of the record {store.name(member)}. Delete {path} to make it afresh")
+            raise ValueError(f"{path}: the probabilities are not those of the record {store.name(member)}. "
+                             f"Delete {path} to make it afresh")
         members.append(p)
         teachers |= record.teachers
-    record = Record(**_common(item, device, started), status="done", run=[m.key for m in item.members], iterations=0, teachers=teachers,
-                    sources={m.key: store.done(m).weights["student"] for m in item.members}, seconds=time.time() - started,
+    record = Record(**_common(item, device, started), status="done", run=[m.key for m in item.members], iterations=0,
+                    teachers=teachers, sources={m.key: store.done(m).weights["student"] for m in item.members},
+                    seconds=time.time() - started,
                     metrics={"student": dict(split="test") | accuracy(mean_probabilities(members), y)})
     store.write(item, record)
     return record

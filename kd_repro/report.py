@@ -113,7 +113,7 @@ def _tex_signs(text: str) -> str:
     for sign, command in (("±", r"\textpm{}"), ("−", "--"), ("–", "--")): text = text.replace(sign, command)
     return text
 
-
+# %% ../nbs/80_report.ipynb #cell-020
 class _Document:
     "A page that grows in Markdown and in LaTeX."
     START = (r"\documentclass{article}",
@@ -145,7 +145,7 @@ class _Document:
             case ".png":
                 self.tex.append(rf"\begin{{center}}\includegraphics[width=.6\textwidth]{{{name}}}\end{{center}}")
 
-# %% ../nbs/80_report.ipynb #cell-021
+# %% ../nbs/80_report.ipynb #cell-022
 def _origin(table: str, scale: str, experiment: Experiment | None, found: dict, store: Store) -> list[str]:
     "What made a table's numbers, as sentences."
     records = [r for made in found.values() for r in made if r]
@@ -184,7 +184,7 @@ def _page(scale: str, store: Store) -> _Document:
         for name in files_of(table, folder): page.file(folder / name)
     return page
 
-# %% ../nbs/80_report.ipynb #cell-022
+# %% ../nbs/80_report.ipynb #cell-023
 _HTML = jinja2.Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -205,7 +205,7 @@ nav { columns: 20rem; }
 </html>
 """)
 
-
+# %% ../nbs/80_report.ipynb #cell-024
 def _html(md: str, title: str, folder: Path) -> str:
     "Markdown as HTML that can be sent alone: with a list of the tables, and with the figures inside."
     body = mistune.create_markdown(plugins=["table"])(md)

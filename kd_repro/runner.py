@@ -210,7 +210,7 @@ def _in_one_line(error: Exception) -> str:
         why += ": its process was killed, as when memory is full; fewer --workers need less memory"
     return f"{getattr(error, 'ename', type(error).__name__)}: {why}"
 
-
+# %% ../nbs/72_runner.ipynb #cell-028
 def run_task(
     plan: str | Path,  # file of a plan; beside it goes <name>.done or <name>.failed
     name: str,         # of one of its tasks

@@ -32,7 +32,9 @@ def summarize(
     Raises: ValueError when values is empty or holds something not finite."""
     x = np.asarray(list(values), dtype=float)
     if x.ndim != 1 or not len(x): raise ValueError(f"values: expected at least one number, got shape {x.shape}")
-    if not np.isfinite(x).all(): raise ValueError(f"values: expected finite numbers, got {x.tolist()}; withdraw the broken run instead of averaging it")
+    if not np.isfinite(x).all():
+        raise ValueError(f"values: expected finite numbers, got {x.tolist()}; "
+                         "withdraw the broken run instead of averaging it")
     n, mean = len(x), float(x.mean())
     sd, error = (float(x.std(ddof=1)), float(stats.sem(x))) if n > 1 else (math.nan, math.nan)
     low, high = _t_interval(mean, error, n)
@@ -48,7 +50,9 @@ def paired(
     Without spread in the differences p is NaN: equal steps of accuracy are no evidence.
     Source: scipy.stats.ttest_rel.
     Raises: ValueError when the seeds differ, none is given, or a value is not finite."""
-    if set(a) != set(b): raise ValueError(f"seeds differ: only in a {sorted(set(a) - set(b))}, only in b {sorted(set(b) - set(a))}; a paired difference needs both methods run with the same seeds")
+    if set(a) != set(b):
+        raise ValueError(f"seeds differ: only in a {sorted(set(a) - set(b))}, only in b {sorted(set(b) - set(a))}; "
+                         "a paired difference needs both methods run with the same seeds")
     x, y = np.array([a[k] for k in a], dtype=float), np.array([b[k] for k in a], dtype=float)
     d = summarize(x - y)
     result = d | dict(p=math.nan)
@@ -69,10 +73,12 @@ def verdict(
 
     Raises: ValueError for an unknown scale or a negative tolerance or margin."""
     if scale not in SCALES: raise ValueError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}")
-    if tolerance < 0 or margin < 0: raise ValueError(f"tolerance and margin must not be negative, got {tolerance} and {margin}")
+    if tolerance < 0 or margin < 0:
+        raise ValueError(f"tolerance and margin must not be negative, got {tolerance} and {margin}")
     if summary is None: return "not run"
     if scale != "paper" or published is None or math.isnan(published): return "not comparable"
-    inside = summary["low"] - tolerance <= published <= summary["high"] + tolerance   # NaN compares false: one net is never inside
+    # NaN compares false: one net is never inside
+    inside = summary["low"] - tolerance <= published <= summary["high"] + tolerance
     near = abs(summary["mean"] - published) <= margin
     if inside and near: return "reproduced"
     return "partly" if inside or near else "not reproduced"
@@ -84,13 +90,14 @@ NOT_RUN = dict(n=0, mean=math.nan, sd=math.nan, low=math.nan, high=math.nan)
 def paired_table(
     measured: dict,        # row -> (seed -> value); None or {} for a row not run
     pairs: list,           # (a, b): rows whose difference a - b is wanted
-) -> pd.DataFrame:         # row ("a - b"), n, mean, sd, low, high, p, verdict ("ahead", "behind", "undecided" or "not run")
+) -> pd.DataFrame:  # row ("a - b"), n, mean, sd, low, high, p, verdict ("ahead", "behind", "undecided" or "not run")
     """Differences between rows, seed by seed, with 95 % intervals.
 
     Raises: ValueError for a row that is not there, or two rows with different seeds."""
     lines = []
     for a, b in pairs:
-        if a not in measured or b not in measured: raise ValueError(f"pairs: ({a!r}, {b!r}) is not a pair of the rows {', '.join(measured)}")
+        if a not in measured or b not in measured:
+            raise ValueError(f"pairs: ({a!r}, {b!r}) is not a pair of the rows {', '.join(measured)}")
         done = measured[a] and measured[b]
         line = paired(measured[a], measured[b]) if done else NOT_RUN | dict(p=math.nan)
         decided = not math.isnan(line["p"]) and not line["low"] <= 0 <= line["high"]

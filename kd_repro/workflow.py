@@ -190,7 +190,7 @@ def _make(plan: Plan, store: Store, workers: int, profile: str, train: bool) -> 
                    if why.partition("; log: ")[0] not in failed[name]}
     return failed
 
-
+# %% ../nbs/82_workflow.ipynb #cell-020
 def _outcome(plan: Plan, failed: dict, store: Store) -> str:
     "What is there after a run: a line for each table."
     lines = []
@@ -208,7 +208,7 @@ def _outcome(plan: Plan, failed: dict, store: Store) -> str:
     heads = ["table", "rows", "n", "scale", "training minutes", "state", f"files in figures/{plan.scale}"]
     return tabulate(lines, heads, disable_numparse=True, maxcolwidths=[None] * 5 + [30, 60])
 
-# %% ../nbs/82_workflow.ipynb #cell-020
+# %% ../nbs/82_workflow.ipynb #cell-021
 @main.command()
 @click.argument("tables", nargs=-1)
 @_scale
@@ -247,7 +247,7 @@ def run(tables, scale, device, precision, data, threads, workers, jobs, profile,
     click.echo("\n" + _outcome(plan, failed, store))
     _end(plan, failed, workers, (time.monotonic() - start) / 60)
 
-
+# %% ../nbs/82_workflow.ipynb #cell-022
 def _room(where: torch.device, threads: int) -> int:
     "Trainings at once: all GPUs, or all cores."
     if where.type == "cuda":
@@ -268,7 +268,7 @@ def _end(plan: Plan, failed: dict, workers: int, minutes: float):
     if failed:
         sys.exit(1)
 
-# %% ../nbs/82_workflow.ipynb #cell-026
+# %% ../nbs/82_workflow.ipynb #cell-028
 @main.command("report")
 @_scale
 def write_report(scale):
