@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from .core import stream
 from .data import VIEWS, Images, test_batches
 from .models import build
-from .players import Players, Shared
+from .players import Outside, Players, Shared
 from .runs import Joined, NetSpec, Parameters, Run, Stage, registered, thaw
 from .weights import Checkpoint, weights_sha256
 
@@ -197,6 +198,7 @@ class Training:
     progress: bool = False     # a bar with time left
     shared: Shared = field(default_factory=Shared)  # with the runs beside it
     given: dict = field(default_factory=dict)    # role -> a network from outside, not built
+    optimizer: Callable | None = None            # parameters -> optimiser, in place of the stage's
     carried: dict = field(default_factory=dict)  # role -> network, from one stage to the next
     logs: list = field(default_factory=list)     # a dictionary for each stage
     frozen: dict = field(default_factory=dict)   # role -> SHA-256 of each network that taught
@@ -225,7 +227,8 @@ def _modules(stage: Stage, t: Training) -> dict:
             module = build(net.arch, thaw(net.args), stream(t.run.seed, "", f"init/{role}"))
         if net.weights:
             _start_from(module, net, role, t.weights(net.weights, net.role))
-        modules[role] = module.to(t.device, memory_format=torch.channels_last)
+        layout = {} if isinstance(module, Outside) else dict(memory_format=torch.channels_last)
+        modules[role] = module.to(t.device, **layout)
     return modules
 
 # %% ../nbs/20_loop.ipynb #cell-054
@@ -237,8 +240,9 @@ class StageState:
         self.learning = [*stage.train, *thaw(stage.helpers)]
         self.digests = {r: weights_sha256(m.state_dict()) for r, m in modules.items() if r not in self.learning}
         self.players = Players(modules, stage, run.seed, run.precision, training.device, training.shared, self.digests)
-        self.parameters = {r: list(modules[r].parameters()) for r in self.learning}
-        self.optimizers = {r: _optimizer(stage, q) for r, q in self.parameters.items() if q}
+        self.parameters = {r: [q for q in modules[r].parameters() if q.requires_grad] for r in self.learning}
+        make = training.optimizer or partial(_optimizer, stage)
+        self.optimizers = {r: make(q) for r, q in self.parameters.items() if q}
         self.book = Logbook(run, stage, training.shared, training.device)
         # what this run trained before teaches itself only
         training.frozen |= {r: sha for r, sha in self.digests.items() if r not in training.carried}
