@@ -132,7 +132,9 @@ class Memory(Tally):
 
 # %% ../nbs/18_players.ipynb #cell-021
 class Outside(nn.Module):
-    "A network from outside as it is, its logits, and connectors for some of its taps. Shares everything with the network."
+    """A network from outside as it is, its logits, and connectors for some of its taps.
+
+    Shares everything with the network."""
     def __init__(
         self,
         net: nn.Module,
@@ -141,7 +143,8 @@ class Outside(nn.Module):
     ):
         super().__init__()
         self.net, self.logits = net, logits
-        self.connect, self.place = nn.ModuleList((connect or {}).values()), {tap: k for k, tap in enumerate(connect or {})}
+        self.connect, self.place = (nn.ModuleList((connect or {}).values()),
+                                    {tap: k for k, tap in enumerate(connect or {})})
 
     def named(self, name: str, value):
         "The value at a tap as an objective sees it."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ADAPTERS', 'tap_names', 'Features', 'section_taps', 'fold', 'fuse', 'described', 'first', 'channels_last', 'tokens',
-           'tokens_after_class', 'Tap', 'parse_tap', 'inside', 'Watch', 'tap_shapes']
+           'tokens_after_class', 'Tap', 'parse_tap', 'inside', 'Watch', 'evaluating', 'tap_shapes']
 
 # %% ../nbs/10_taps.ipynb #cell-002
 import difflib
@@ -337,7 +337,7 @@ class Watch:
 
 # %% ../nbs/10_taps.ipynb #cell-048
 @contextmanager
-def _evaluating(net: nn.Module):
+def evaluating(net: nn.Module):
     "Every module in evaluation mode within the block, and as it was after it; a network's own `train()` is not asked."
     before = [(module, module.training) for module in net.modules()]
     net.eval()
@@ -365,7 +365,7 @@ def tap_shapes(net: nn.Module, example: torch.Tensor) -> dict:
     try:
         for name, module in modules.items():
             hooks += [module.register_forward_hook(after(name))] if name else []
-        with _evaluating(net):
+        with evaluating(net):
             output = net(example)
     finally:
         for hook in hooks:
