@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from .core import data_root, stream
-from .files import read_cifar, read_cub, read_digits, read_folder, read_mnist, folder_digest, folder_files
+from .files import folder_digest, folder_files, read_cifar, read_cub, read_digits, read_folder, read_mnist
 
 # %% ../nbs/06_data.ipynb #cell-004
 @dataclass(frozen=True, eq=False)

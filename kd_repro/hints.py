@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import kd_repro.logits  # registers `kd`, the second stage of FitNets and of activation boundaries
+import kd_repro.logits  # noqa: F401  registers `kd`, the second stage of FitNets and of activation boundaries
 from .core import widen
 from .models import network
 from .players import before_relu, last_taps

@@ -21,9 +21,9 @@ from cycler import cycler
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from .statistics import NOT_RUN, summarize
 from .claims import scale_note
 from .core import atomic_write
+from .statistics import NOT_RUN, summarize
 
 # %% ../nbs/60_plots.ipynb #cell-010
 COLORS = ("#000000", "#00508f", "#b5432a", "#22ab99", "#e29330", "#a9c6e8")

@@ -11,7 +11,7 @@ import math
 import time
 import zipfile
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .core import atomic_write, code_digest, environment, project_root
-from .data import Images, PARTS, SETS, load
+from .data import PARTS, SETS, Images, load
 from .ensembles import Ensemble, mean_probabilities
 from .loop import Diverged, accuracy, probabilities, side_by_side, train_together
 from .models import NETWORKS
@@ -217,7 +217,7 @@ def _common(item: Run | Ensemble, device: torch.device, started: float) -> dict:
     return dict(recipe=item.recipe, seed=item.seed, key=item.key,
                 scale=item.scale, data=item.data, data_md5=SETS[item.data].md5,
                 precision=item.precision, environment=environment(device, item.precision, code_of(item)),
-                started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"))
+                started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"))
 
 
 def _images(item: Run | Ensemble, data_folder: str) -> Images:

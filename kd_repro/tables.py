@@ -14,16 +14,40 @@ from fractions import Fraction
 
 from .constraint import KNOWLEDGE, constraint_run
 from .flow import dense_fsp_run, dense_stages, equal_cost_run, flow_stage, fsp_run, fsp_stage
-from .hints import (activation_boundary_run, attention_first_run, attention_run,
-                            fitnet_run, hint_main, hint_stage)
+from kd_repro.hints import (
+    activation_boundary_run,
+    attention_first_run,
+    attention_run,
+    fitnet_run,
+    hint_main,
+    hint_stage,
+)
 from .logits import assistant_run, growing_run, kd_run, mutual_run, rekd_run, strided_run, wskd_run
-from .recipes import (CUB, SCALES, SHORT, Setting, joint_run, main_stage, scratch_run, shared_runs,
-                              stopped_teacher, student_and_teacher, teacher_of)
+from kd_repro.recipes import (
+    CUB,
+    SCALES,
+    SHORT,
+    Setting,
+    joint_run,
+    main_stage,
+    scratch_run,
+    shared_runs,
+    stopped_teacher,
+    student_and_teacher,
+    teacher_of,
+)
 from .relations import kd_svd_run, rkd_run
 from .runs import NetSpec, Run, thaw
 from .selection import selection_stage, selective_run
-from .teachers import (dropped_run, ensemble_run, feature_ensemble_run, heterogeneous_run,
-                               noisy_run, peers_run, unified_run)
+from kd_repro.teachers import (
+    dropped_run,
+    ensemble_run,
+    feature_ensemble_run,
+    heterogeneous_run,
+    noisy_run,
+    peers_run,
+    unified_run,
+)
 
 # %% ../nbs/50_tables.ipynb #cell-006
 def minimization(s: Setting, depths: tuple, hint_total: int, dense: bool) -> dict[str, list]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .core import check_list, check_matrices, check_matrix, check_shape, widen
 from .data import class_groups
 from .hints import hint_loss
-from .logits import kd_loss, label_loss, mean_soft_targets, soft_targets
+from .logits import kd_loss, label_loss, mean_soft_targets
 from .models import network
 from .players import last_taps, teachers_of
 from .recipes import Setting, joint_run, scratch_run, teacher_of
