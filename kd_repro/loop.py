@@ -147,7 +147,7 @@ class Logbook:
         self.clock, self.shared.charge = time.monotonic(), 0.0
 
     def loss(self, i: int, total: torch.Tensor):
-        "Note the loss of iteration i; the mean enters the log when it is time. Raises: Diverged."
+        "Note the loss () of iteration i; the mean enters the log when it is time. Raises: Diverged."
         self.losses[i % self.interval] = total
         if (i + 1) % self.interval and i + 1 < self.stage.iterations:
             return

@@ -165,7 +165,7 @@ class Looking(nn.Module):
         self.training = outside.training
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        "The value at each tap, in their order."
+        "x (B, C, H, W) -> the value at each tap, in their order."
         return [self.outside.named(name, value) for name, value in zip(self.taps, self.watch(x))]
 
 # %% ../nbs/18_players.ipynb #cell-023

@@ -175,7 +175,7 @@ def _check_ndim(f, ndim: int, expected: str):
 
 @_adapter
 def first(value: tuple) -> torch.Tensor:
-    "The first of several values."
+    "The first of several values. Raises: ValueError for what is no tuple."
     if not isinstance(value, (tuple, list)) or not value:
         raise ValueError(f"got {described(value)}; expected a tuple")
     return value[0]
