@@ -77,7 +77,7 @@ test: export SCRIPT = $(TEST)
 test: setup  ## ruff, then all component notebooks as tests, WORKERS=2 at once; ARGS='--flags slow' adds the slow cells
 	@$(BIN)/ruff check --quiet --no-cache kd_repro nbs
 	@tmp=$$(mktemp -d) && trap 'rm -rf $$tmp' EXIT && export RESULTS=$$tmp/passed && touch $$RESULTS && \
-	for notebook in nbs/*.ipynb nbs/*/*.ipynb; do \
+	for notebook in nbs/*/*.ipynb nbs/*.ipynb; do \
 	  if [ -e $$notebook ] && ! grep -q '"parameters"' $$notebook; then echo $$notebook; fi; done >$$tmp/all; \
 	xargs -n 1 -P $(WORKERS) sh -c "$$SCRIPT" <$$tmp/all; \
 	all=$$(wc -l <$$tmp/all); n=$$(wc -l <$$RESULTS); \

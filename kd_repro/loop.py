@@ -51,7 +51,7 @@ def accuracy(
     p: torch.Tensor,  # (M, K)
     y: torch.Tensor,  # (M,) int64
 ) -> dict:
-    "Correct images, images and percentage."
+    "How many images are correct, of how many, and in percent."
     correct = (p.argmax(1) == y).sum().item()
     return dict(correct=correct, n=len(y), accuracy=100 * correct / len(y))
 

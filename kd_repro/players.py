@@ -120,7 +120,7 @@ class Memory(Tally):
         return self.tables[about]
 
     def asked(self, identity, names: tuple) -> tuple:
-        """Feature points that one forward of a frozen network finds.
+        """Taps that one forward of a frozen network finds.
 
         All that runs side by side want of it, but only `names` where answers are kept.
         """
@@ -223,7 +223,7 @@ class Learner(Player):
     def __call__(
         self,
         x: torch.Tensor,           # (B, C, H, W), the batch or a part of it
-        taps: tuple = (),          # feature points; empty: the network's output
+        taps: tuple = (),          # empty: the network's output
         frozen_statistics: bool = False,  # batch norm in evaluation mode for this forward, with gradient
     ):
         "Output (B, K), or a list of feature maps that stops after the last tap."
@@ -259,7 +259,7 @@ class Frozen(Player):
     def __call__(
         self,
         x: torch.Tensor,   # (B, C, H, W), the batch or a part of it
-        taps: tuple = (),  # feature points; empty: the network's output
+        taps: tuple = (),  # empty: the network's output
         frozen_statistics: bool = False,  # they always are
     ):
         "Output (B, K), or a list of feature maps that stops after the last tap; without gradient."

@@ -23,7 +23,7 @@ from torch.fx.experimental import optimization
 def tap_names(
     net: nn.Module,  # any module that torch.fx can trace
 ) -> list[str]:
-    "Names of all feature points of a network, in the order of the forward pass."
+    "Names of all taps of a network's graph, in the order of the forward pass."
     from torchvision.models.feature_extraction import get_graph_node_names  # takes seconds to load
 
     train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
@@ -31,7 +31,7 @@ def tap_names(
 
 # %% ../nbs/10_taps.ipynb #cell-009
 class Features(nn.Module):
-    "The chosen feature points of a network as a list, in the order asked for; shares its parameters and buffers."
+    "The chosen taps of a network's graph as a list, in the order asked for; shares its parameters and buffers."
     def __init__(
         self,
         net: nn.Module,      # the network to look into
@@ -42,11 +42,11 @@ class Features(nn.Module):
         super().__init__()
         known = tap_names(net)
         if not names:
-            raise ValueError("names: no feature point was named; give at least one of taps.tap_names(net)")
+            raise ValueError("names: no tap was named; give at least one of taps.tap_names(net)")
         for name in names:
             if name not in known and name != "output":
                 near = difflib.get_close_matches(name, known, 3) or known[:3]
-                raise ValueError(f"names: the network has no feature point {name!r}; near it: {', '.join(near)}. "
+                raise ValueError(f"names: the network has no tap {name!r}; near it: {', '.join(near)}. "
                                  "taps.tap_names(net) lists all")
         self.names = tuple(names)
         self.last = known[-1]

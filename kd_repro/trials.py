@@ -112,13 +112,15 @@ class Trial:
         train: tuple = ("student",),  # who learns
         helpers: dict = {},  # role -> NetSpec
         before: tuple = (),  # stages that come first
+        batch: int = 128,    # images; fewer where a loss is cubic in them
     ):
         self.objective, self.p, self.train, self.helpers, self.before = objective, p, tuple(train), helpers, before
+        self.batch = batch
         self.nets = {"student": tiny(), "teacher": tiny_teacher()} if nets is None else nets
 
     def stage(self, iterations: int = 1, p: dict = {}, **more) -> Stage:
         "Its stage, with changed parameters."
-        how = dict(train=self.train, helpers=self.helpers) | more
+        how = dict(train=self.train, helpers=self.helpers, batch=self.batch) | more
         return Stage("main", self.objective, self.nets, iterations, [(.01, iterations)], self.p | p, **how)
 
     def run(self, iterations: int = 3, p: dict = {}, **more) -> Run:
@@ -222,6 +224,7 @@ def check_remembered(trial: Trial, batch: int = 719):
     """What a teacher said is kept from the first epoch on; a method learns the same when nothing is kept.
 
     Raises: AssertionError."""
-    kept = trial.weights(4, batch=batch)
+    two_epochs = 2 * -(-len(digits().y_train) // batch)
+    kept = trial.weights(two_epochs, batch=batch)
     with mock.patch.object(_players, "REMEMBERED", 0):
-        assert trial.weights(4, batch=batch) == kept, trial.objective
+        assert trial.weights(two_epochs, batch=batch) == kept, trial.objective
