@@ -274,7 +274,7 @@ def _prepared(outside: dict, stages: list, found: dict, weight: float | None,
     for stage in stages:
         more = dict(p=dict(stage.p) | dict(weight=weight)) if stage.objective == "fsp" and weight is not None else {}
         given = {role: NetSpec("given", dict(taps=found.get(role, ()))) for role, _ in stage.nets}
-        made.append(replace(stage, nets=given, batch=len(x), **more))
+        made.append(replace(stage, nets=given, **more))
     return made
 
 

@@ -134,6 +134,8 @@ class _Records(_Parameters):
     def printed(self) -> pd.DataFrame:
         "The printed numbers of this table, a row of the source in each line."
         here = self.claims[self.claims["table"] == self.table]
+        if here.empty:  # a table of ours
+            return here[["row", "printed_name"]]
         wide = here.pivot(index=["row", "printed_name"], columns="column", values="published")
         return wide.reindex(here["row"].unique(), level="row").reset_index()
 
