@@ -62,26 +62,63 @@ setup:  ## make or renew .venv; does nothing when it is up to date
 reproduce: setup  ## every table and figure: SCALE=smoke (default), lite or paper; ARGS for more options of kd-repro run
 	@$(BIN)/kd-repro run --scale $(SCALE) $(ARGS)
 
-# One process for each notebook: what one of them registers or breaks must not reach the next.
+# One process for each notebook: what one of them registers or breaks must not reach the next. Each is forked from one
+# that has imported torch and the notebook tools, and nothing of kd_repro: that saves seconds of each.
 # A notebook with a cell tagged "parameters" is a table or figure: kd-repro runs it, not this.
 define TEST
-start=$$(date +%s)
-if out=$$(OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path $$0 $(ARGS) </dev/null 2>&1) && [ "$${out##*Success.}" != "$$out" ]; then
-  echo "passed $$0 ($$(($$(date +%s) - start)) s)" | tee -a "$$RESULTS"
-else
-  printf '%s\nFAILED %s\n' "$$out" "$$0"
-fi
+import argparse, os, signal, sys, tempfile, time
+from pathlib import Path
+
+import matplotlib.pyplot, scipy.stats, seaborn, torch, torchvision
+import torch._dynamo, torch.fx
+from nbdev.config import get_config
+from nbdev.test import test_nb
+
+parser = argparse.ArgumentParser(prog="make test ARGS=...")
+parser.add_argument("--flags", default="", help="run the cells of these nbdev flags too, for example slow")
+parser.add_argument("workers", type=int)
+given = parser.parse_args()
+notebooks = [*sorted(Path("nbs").glob("*/*.ipynb")), *sorted(Path("nbs").glob("*.ipynb"))]
+waiting = [path for path in notebooks if '"parameters"' not in path.read_text("utf-8")]
+running, failed, total = {}, 0, len(waiting)
+PASSED = 100  # not 0, with which a cell can end its process too
+
+def test(path, out):
+    for stream in (1, 2):
+        os.dup2(out.fileno(), stream)
+    ok = False
+    try:
+        ok = test_nb(path.absolute(), get_config().tst_flags.split(), given.flags.split(), basepath=get_config().config_path)[0]
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(PASSED if ok else 1)
+
+while waiting or running:
+    while waiting and len(running) < given.workers:
+        path, out, start = waiting.pop(0), tempfile.TemporaryFile(), time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            test(path, out)
+        running[pid] = path, out, start
+    pid, status = os.wait()
+    if pid in running:
+        path, out, start = running.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if code == PASSED:
+            print(f"passed {path} ({time.monotonic() - start:.0f} s)", flush=True)
+        else:
+            failed += 1
+            out.seek(0)
+            print(out.read().decode(errors="replace"), end="")
+            print(f"FAILED {path}" + (f", ended by {signal.Signals(-code).name}" if code < 0 else ""), flush=True)
+print(f"{total - failed} passed, {failed} failed")
+sys.exit(failed > 0 or total == 0)
 endef
 
 test: export SCRIPT = $(TEST)
 test: setup  ## ruff, then all component notebooks as tests, WORKERS=2 at once; ARGS='--flags slow' adds the slow cells
 	@$(BIN)/ruff check --quiet --no-cache kd_repro nbs
-	@tmp=$$(mktemp -d) && trap 'rm -rf $$tmp' EXIT && export RESULTS=$$tmp/passed && touch $$RESULTS && \
-	for notebook in nbs/*/*.ipynb nbs/*.ipynb; do \
-	  if [ -e $$notebook ] && ! grep -q '"parameters"' $$notebook; then echo $$notebook; fi; done >$$tmp/all; \
-	xargs -n 1 -P $(WORKERS) sh -c "$$SCRIPT" <$$tmp/all; \
-	all=$$(wc -l <$$tmp/all); n=$$(wc -l <$$RESULTS); \
-	echo "$$((n)) passed, $$((all - n)) failed"; [ $$n -gt 0 ] && [ $$n -eq $$all ]
+	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$SCRIPT" $(WORKERS) $(ARGS) </dev/null
 
 # Notebooks that make no table: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.
 define STUDY
