@@ -25,7 +25,7 @@ def _looked_at(n, role: str, knowledge: str) -> tuple[str, ...]:
     "The taps of a kind of knowledge, at its usual places."
     ends = last_taps(n, role, (1, 2, 3))
     places = {"kd": ("output",), "rkd": ("flatten",), "fitnet": ends, "attention": ends, "kd_svd": ("relu", *ends),
-              "activation_boundary": tuple(map(before_relu, ends)),
+              "activation_boundary": before_relu(n, role, (1, 2, 3)),
               "fsp": tuple(tap for pair in section_taps_of(n, role) for tap in pair)}
     return places[knowledge]
 
@@ -48,7 +48,7 @@ def constraint(n, b, p, t):
     "Cross-entropy and one transfer loss, at equal gradient norm in the first batch; traces of both. Source: ours."
     z_s, *fs = n.student(b.x, ("output", *_looked_at(n, "student", p.knowledge)))
     ft = n.teacher(b.x, _looked_at(n, "teacher", p.knowledge))
-    task, transfer = F.cross_entropy(z_s.float(), b.y), _transfer(p.knowledge, fs, ft)
+    task, transfer = n.task(z_s, b.y), _transfer(p.knowledge, fs, ft)
     first, every = b.index == 0, p.every
     if first or (b.index + 1) % every == 0:
         own = list(n.student.net.parameters())

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ if TYPE_CHECKING:  # it takes seconds to load, and files and folders do without:
     import torch
 
 # %% auto #0
-__all__ = ['project_root', 'data_root', 'atomic_write', 'digest', 'stream', 'pick_device', 'pick_precision', 'widen',
+__all__ = ['project_root', 'data_root', 'atomic_write', 'digest', 'stream', 'pick_device', 'pick_precision', 'widen', 'near',
            'check_matrix', 'check_shape', 'check_list', 'check_matrices', 'imports', 'reached', 'code_digest',
            'environment']
 
@@ -138,6 +140,17 @@ def widen(
     return x if x.dtype == torch.float64 else x.float()
 
 # %% ../nbs/00_core.ipynb #cell-029
+def near(
+    name: str,            # a name that does not exist
+    known: Iterable[str],
+    cutoff: float = .6,   # how much alike they must be, 0 to 1
+    others: int = 3,      # how many of the known are told where none is near
+) -> str:
+    "The names that may have been meant, as text."
+    known = list(known)
+    return ", ".join(difflib.get_close_matches(name, known, 3, cutoff) or known[:others])
+
+# %% ../nbs/00_core.ipynb #cell-031
 def check_matrix(name: str, z: torch.Tensor):
     "Raises: ValueError that names what is no non-empty matrix (B, D)."
     if z.ndim != 2 or z.numel() == 0:
@@ -165,7 +178,7 @@ def check_matrices(name: str, zs: list):
     for i, z in enumerate(zs):
         check_shape(f"{name}[{i}]", z, zs[0].shape, f" as in {name}[0]")
 
-# %% ../nbs/00_core.ipynb #cell-032
+# %% ../nbs/00_core.ipynb #cell-034
 _FOLDER = Path(__file__).parent if "__file__" in globals() else project_root() / "kd_repro"
 # as they are when the process begins
 _SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in _FOLDER.glob("*.py")}
@@ -224,7 +237,7 @@ def code_digest(
     return digest([[name, ast.dump(_tree(sources[name]))] for name in reached(roots, sources)]
                   + [ast.dump(_tree(text)) for text in more], 12)
 
-# %% ../nbs/00_core.ipynb #cell-034
+# %% ../nbs/00_core.ipynb #cell-036
 def environment(
     device: torch.device,  # where the run computes
     precision: str,        # float32 or bf16

@@ -10,7 +10,7 @@ __all__ = ['SETS', 'PARTS', 'VIEWS', 'Images', 'pixels_md5', 'Source', 'load', '
 import hashlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +258,7 @@ class Batch:
     ids: torch.Tensor  # (B,) int64, place in the training set
     index: int         # iteration within the stage, from 0
     epoch: float       # passes over the training set before this batch
+    others: dict = field(default_factory=dict)  # role -> what that network sees in place of x
 
 # %% ../nbs/06_data.ipynb #cell-043
 class Batches:

@@ -6,7 +6,6 @@
 __all__ = ['PAIRED', 'check_records', 'provenance', 'Experiment', 'written', 'findings', 'MayDiverge']
 
 # %% ../nbs/62_experiment.ipynb #cell-002
-import difflib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from .claims import caption, check_nets, comparison_table, multi_net_table, net_row, read_claims, scale_in_words
-from .core import pick_device, pick_precision, project_root
+from .core import near, pick_device, pick_precision, project_root
 from .ensembles import results
 from .loop import Diverged
 from .plots import figure_numbers, save_figure, save_table
@@ -77,8 +76,8 @@ class _Parameters(BaseModel):
     def model_post_init(self, _):
         "Raises: ValueError for an unknown table, naming what is near."
         if self.table not in TABLES:
-            near = difflib.get_close_matches(self.table, TABLES, 3, .3) or list(TABLES)
-            raise ValueError(f"table: {self.table!r} is not known; near it: {', '.join(near)}")
+            raise ValueError(f"table: {self.table!r} is not known; "
+                             f"near it: {near(self.table, TABLES, .3, len(TABLES))}")
         self.precision = pick_precision(self.precision, self.where)
 
     @property

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import kd_repro.logits  # noqa: F401  registers `kd`, the second stage of FitNets and of activation boundaries
 from .core import widen
 from .models import network
-from .players import before_relu, last_taps
+from .players import before_relu, last_taps, sections_of
 from .recipes import SHORT, SURVEY_FIRST, Setting, joint_run, student_and_teacher, two_stage_run
 from .runs import Run, Stage, objective
 
@@ -185,11 +185,12 @@ def attention(n, b, p, t):
 
     Source: Zagoruyko and Komodakis 2017."""
     output = ("output",) if p.w_hard else ()  # without labels the forward stops at the last map
-    *z_s, f1, f2, f3 = n.student(b.x, (*output, *last_taps(n, "student", (1, 2, 3))))
-    ft = n.teacher(b.x, last_taps(n, "teacher", (1, 2, 3)))
+    found = n.student(b.x, (*output, *last_taps(n, "student", sections_of(n))))
+    z_s, fs = found[:len(output)], found[len(output):]
+    ft = n.teacher(b.x, last_taps(n, "teacher", sections_of(n)))
     weights = [p.beta / (2 * f[0, 0].numel()) if p.form == "paper" else p.beta for f in ft]
-    task = p.w_hard * F.cross_entropy(z_s[0].float(), b.y) if output else 0
-    yield task + attention_loss([f1, f2, f3], ft, weights, p.form, p.root)
+    task = p.w_hard * n.task(z_s[0], b.y) if output else 0
+    yield task + attention_loss(fs, ft, weights, p.form, p.root)
 
 # %% ../nbs/32_hints.ipynb #cell-093
 def attention_run(s: Setting, depths: tuple, seed: int, **p) -> Run:
@@ -241,8 +242,8 @@ def connector(
 @objective(weights=(.25, .5, 1.0), scale=3e-3, margin=1.0)
 def activation_boundary(n, b, p, t):
     "Which side of zero each unit is on, before the ReLU; stage 1. Source: Heo et al. 2019."
-    sections = (1, 2, 3)
-    fs, ft = (n[role](b.x, tuple(map(before_relu, last_taps(n, role, sections)))) for role in ("student", "teacher"))
+    sections = sections_of(n)
+    fs, ft = (n[role](b.x, before_relu(n, role, sections)) for role in ("student", "teacher"))
     yield activation_boundary_loss(mapped(n, sections, "connector", fs), ft, p.margin, [p.scale * w for w in p.weights])
 
 # %% ../nbs/32_hints.ipynb #cell-129

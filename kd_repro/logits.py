@@ -150,7 +150,7 @@ def kd(n, b, p, t):
     "Cross-entropy and soft targets of one teacher or the mean of several. Source: Hinton et al. 2015."
     z_s, z_ts = n.student(b.x).float(), [n[role](b.x) for role in teachers_of(n)]
     soft = kd_loss(z_s, z_ts[0], p.T) if len(z_ts) == 1 else label_loss(z_s, mean_soft_targets(z_ts, p.T), p.T)
-    yield weight_at(p.w_hard, t) * F.cross_entropy(z_s, b.y) + weight_at(p.w_soft, t) * soft
+    yield weight_at(p.w_hard, t) * n.task(z_s, b.y) + weight_at(p.w_soft, t) * soft
 
 # %% ../nbs/30_logits.ipynb #cell-076
 def kd_run(s: Setting, depths: tuple, seed: int, recipe: str = "kd", teacher: Run | None = None, **p) -> Run:
@@ -228,7 +228,7 @@ def mutual_loss(
 def mutual(n, b, p, t):
     "Deep mutual learning: all losses are formed before any network moves. Source: Zhang et al. 2018."
     z = {role: n[role](b.x).float() for role in n.stage.train}
-    yield {role: F.cross_entropy(z_i, b.y)
+    yield {role: n.task(z_i, b.y)
                  + p.w_soft * mutual_loss(z_i, [z_j for other, z_j in z.items() if other != role], p.T)
            for role, z_i in z.items()}
 
@@ -287,14 +287,14 @@ def virtual(n, b, p, t):
     "Soft targets of a virtual teacher. Source: Yuan et al. 2020."
     z_s = n.student(b.x).float()
     target = virtual_teacher(b.y, z_s.shape[1], p.T, p.correct, p.form)
-    yield p.w_hard * F.cross_entropy(z_s, b.y) + p.w_soft * label_loss(z_s, target, p.T)
+    yield p.w_hard * n.task(z_s, b.y) + p.w_soft * label_loss(z_s, target, p.T)
 
 
 @objective(w_hard=.1, w_soft=.9, correct=.9)
 def smoothing(n, b, p, t):
     "Cross-entropy with smoothed labels, as a divergence at T=1."
     z_s = n.student(b.x).float()
-    yield (p.w_hard * F.cross_entropy(z_s, b.y)
+    yield (p.w_hard * n.task(z_s, b.y)
            + p.w_soft * label_loss(z_s, smoothed_labels(b.y, z_s.shape[1], p.correct), 1.0))
 
 # %% ../nbs/30_logits.ipynb #cell-128
@@ -334,12 +334,12 @@ def wskd(n, b, p, t):
     in both updates. Source: the proposal.
     """
     z_s, z_t = n.student(b.x).float(), n.teacher(b.x)
-    yield p.w_hard * F.cross_entropy(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
+    yield p.w_hard * n.task(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
     wrong = z_t.argmax(1) != b.y
     n.count("wrong", wrong.sum())
     if wrong.any():
         z_s, y = n.student(b.x[wrong], frozen_statistics=True).float(), b.y[wrong]
-        mean = (p.w_hard * F.cross_entropy(z_s, y)
+        mean = (p.w_hard * n.task(z_s, y)
                 + p.w_soft * label_loss(z_s, edited_label(soft_targets(z_t[wrong], p.T), y, p.edit), p.T))
         yield mean * (len(y) / len(b.y))
 

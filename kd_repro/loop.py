@@ -155,8 +155,9 @@ class Logbook:
         bad = (~recent.isfinite()).nonzero()
         if len(bad):
             run, stage, at = self.run, self.stage, i - i % self.interval + bad[0].item()
+            rate = next(rate for start, rate in reversed(self.log["lr"]) if start <= at)
             raise Diverged(f"{run.recipe}, seed {run.seed}: the loss is {recent[bad[0]].item()} in stage "
-                           f"{stage.name!r} at iteration {at} of {stage.iterations} (learning rate {stage.rate(at)}). "
+                           f"{stage.name!r} at iteration {at} of {stage.iterations} (learning rate {rate:g}). "
                            "Lower the rate or the method's weight in its recipe")
         self.log["loss"].append([i + 1, recent.double().mean().item()])
 
@@ -198,7 +199,11 @@ class Training:
     progress: bool = False     # a bar with time left
     shared: Shared = field(default_factory=Shared)  # with the runs beside it
     given: dict = field(default_factory=dict)    # role -> a network from outside, not built
-    optimizer: Callable | None = None            # parameters -> optimiser, in place of the stage's
+    optimizer: Callable | None = None            # (stage, parameters) -> optimiser, in place of the stage's
+    own_rates: bool = False                      # the optimiser's, in place of the stage's
+    schedule: Callable | None = None             # optimiser -> scheduler that changes them after each iteration
+    loss: Callable | None = None                 # (output, labels) -> loss of the task; None: cross-entropy
+    evaluate: Callable | None = None             # (networks, logs, iterations done): at the end of each iteration
     carried: dict = field(default_factory=dict)  # role -> network, from one stage to the next
     logs: list = field(default_factory=list)     # a dictionary for each stage
     frozen: dict = field(default_factory=dict)   # role -> SHA-256 of each network that taught
@@ -239,10 +244,12 @@ class StageState:
         self.training, self.k, self.stage, self.modules, self.first = training, k, stage, modules, 0
         self.learning = [*stage.train, *thaw(stage.helpers)]
         self.digests = {r: weights_sha256(m.state_dict()) for r, m in modules.items() if r not in self.learning}
-        self.players = Players(modules, stage, run.seed, run.precision, training.device, training.shared, self.digests)
+        self.players = Players(modules, stage, run.seed, run.precision, training.device, training.shared, self.digests,
+                               training.loss)
         self.parameters = {r: [q for q in modules[r].parameters() if q.requires_grad] for r in self.learning}
-        make = training.optimizer or partial(_optimizer, stage)
+        make = partial(training.optimizer or _optimizer, stage)
         self.optimizers = {r: make(q) for r, q in self.parameters.items() if q}
+        self.schedules = [training.schedule(o) for o in self.optimizers.values()] if training.schedule else []
         self.book = Logbook(run, stage, training.shared, training.device)
         # what this run trained before teaches itself only
         training.frozen |= {r: sha for r, sha in self.digests.items() if r not in training.carried}
@@ -251,6 +258,8 @@ class StageState:
         "Go on from a state; the networks have their weights already."
         for role, state in saved["optimizers"].items():
             self.optimizers[role].load_state_dict(state)
+        for schedule, state in zip(self.schedules, saved.get("schedules", ())):
+            schedule.load_state_dict(state)
         self.book.log, self.book.losses = self.training.logs[self.k], saved["losses"].to(self.training.device)
         self.players.counts.update(saved["counts"])
         self.players.traces, self.first = self.book.log["traces"], saved["iteration"]
@@ -262,7 +271,8 @@ class StageState:
         log["counts"], log["traces"] = {c: float(v) for c, v in self.players.counts.items()}, self.players.traces
         nets = t.carried | {r: self.modules[r] for r in self.learning}
         return dict(stage=self.k, iteration=i, nets={r: m.state_dict() for r, m in nets.items()},
-                    optimizers={r: o.state_dict() for r, o in self.optimizers.items()}, losses=self.book.losses,
+                    optimizers={r: o.state_dict() for r, o in self.optimizers.items()},
+                    schedules=[schedule.state_dict() for schedule in self.schedules], losses=self.book.losses,
                     counts=log["counts"], logs=json.loads(json.dumps(t.logs)), frozen=dict(t.frozen))
 
 # %% ../nbs/20_loop.ipynb #cell-056
@@ -279,13 +289,16 @@ class RunningStage(StageState):
         training.logs[k:] = [self.book.log]
 
     def set_rate(self, i: int):
-        "Give the optimisers the learning rate of iteration i."
-        rate, used = self.stage.rate(i), self.book.log["lr"]
+        "Give the optimisers the learning rate of iteration i, or note the one they have."
+        used, own = self.book.log["lr"], self.training.own_rates
+        if own and i % self.book.interval:
+            return
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        rate = float(groups[0]["lr"]) if own else self.stage.rate(i)
         if not used or used[-1][1] != rate:
             used.append([i, rate])
-            for optimizer in self.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+            for group in () if own else groups:
+                group["lr"] = rate
 
     def iterate(self, i: int) -> torch.Tensor:
         "One batch: an update for each loss that the objective yields. Returns their sum, detached."
@@ -296,6 +309,8 @@ class RunningStage(StageState):
         for yielded in self.make(n, n.batch, self.p, i / max(1, stage.iterations - 1)):
             total = total + update(yielded, self.parameters, self.optimizers)
             n.forget()
+        for schedule in self.schedules:
+            schedule.step()
         n.forget()
         n.batch = None
         return total
@@ -331,6 +346,10 @@ def _turns(s: RunningStage) -> Iterator[tuple[int, int]]:
                 _check_modes(s.modules, s.learning, s.where)
             book.loss(i, loss)
             _read_test(s, i)
+            if t.evaluate:
+                book.count()
+                t.evaluate(s.modules, t.logs, i + 1)
+                book.start()
             bar.update()
             t.checkpoint.save(i + 1 == total, lambda: s.state(i + 1))
     _finish(s)
@@ -343,7 +362,8 @@ def _finish(s: RunningStage):
     log = s.book.log
     log["pictures_per_second"] = round(s.stage.iterations * s.stage.batch / max(log["seconds"], 1e-9), 1)
     _check_unchanged(s.modules, s.digests, s.where)
-    _check_rates(log["lr"], s.stage, s.where)
+    if not s.training.own_rates:
+        _check_rates(log["lr"], s.stage, s.where)
     _check_modes(s.modules, s.learning, s.where)
 
 

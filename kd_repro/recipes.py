@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import torch.nn.functional as F
-
 from .data import SETS, class_groups
 from .runs import NetSpec, Run, Stage, objective, thaw
 
@@ -167,7 +165,7 @@ class Setting:
 @objective()
 def ce(n, b, p, t):
     "Cross-entropy alone."
-    yield F.cross_entropy(n.student(b.x).float(), b.y)
+    yield n.task(n.student(b.x), b.y)
 
 
 def scratch_run(s: Setting, depth: int, seed: int, recipe: str, pieces: tuple | None = None,

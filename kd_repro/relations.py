@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .players import last_taps
+from .players import consecutive_taps, embedding_of
 from .recipes import Setting, joint_run
 from .runs import Joined, Run, objective
 
@@ -88,9 +88,10 @@ def rkd_angle_loss(
 @objective(w_distance=25.0, w_angle=50.0, w_hard=1.0)
 def rkd(n, b, p, t):
     "Distances and angles of L2-normalised embeddings. Source: Park et al. 2019."
-    (z_s, e_s), (e_t, ) = n.student(b.x, ("output", "flatten")), n.teacher(b.x, ("flatten",))
+    (z_s, e_s), (e_t,) = (n.student(b.x, ("output", embedding_of(n, "student"))),
+                          n.teacher(b.x, (embedding_of(n, "teacher"),)))
     e_s, e_t = F.normalize(e_s.float()), F.normalize(e_t.float())
-    yield (p.w_hard * F.cross_entropy(z_s.float(), b.y) + p.w_distance * rkd_distance_loss(e_s, e_t)
+    yield (p.w_hard * n.task(z_s, b.y) + p.w_distance * rkd_distance_loss(e_s, e_t)
            + p.w_angle * rkd_angle_loss(e_s, e_t))
 
 # %% ../nbs/36_relations.ipynb #cell-037
@@ -231,9 +232,9 @@ def clip_to_task(
 @objective(k=1, weight=1.0)
 def kd_svd(n, b, p, t):
     "Singular vectors of the stem's and the sections' maps, gradients clipped to the task's. Source: Lee et al. 2018."
-    taps = {role: ("relu", *last_taps(n, role, (1, 2, 3))) for role in ("student", "teacher")}
-    (z_s, *fs), ft = n.student(b.x, ("output", *taps["student"])), n.teacher(b.x, taps["teacher"])
-    yield {"student": Joined([F.cross_entropy(z_s.float(), b.y), p.weight * kd_svd_loss(fs, ft, p.k)],
+    (z_s, *fs), ft = (n.student(b.x, ("output", *consecutive_taps(n, "student"))),
+                      n.teacher(b.x, consecutive_taps(n, "teacher")))
+    yield {"student": Joined([n.task(z_s, b.y), p.weight * kd_svd_loss(fs, ft, p.k)],
                              partial(clip_to_task, epoch=b.epoch))}
 
 # %% ../nbs/36_relations.ipynb #cell-098

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .hints import hint_loss
 from .models import network
+from .players import embedding_of
 from .recipes import Setting, student_and_teacher
 from .runs import NetSpec, Run, Stage, objective, thaw
 
@@ -247,7 +248,7 @@ def choose(n, b, p, t):
     "Collect the teacher's embeddings; with the last batch decide by a minimum cut which images are kept."
     # read in each batch: the loop refuses a parameter the first does not read
     chosen, discard = n.selection.net, p.discard
-    chosen.embeddings[b.ids], chosen.labels[b.ids] = n.teacher(b.x, ("flatten",))[0].float(), b.y
+    chosen.embeddings[b.ids], chosen.labels[b.ids] = n.teacher(b.x, (embedding_of(n, "teacher"),))[0].float(), b.y
     if b.index + 1 == n.stage.iterations:
         chosen.keep.copy_(select(chosen.embeddings, chosen.labels, discard).to(chosen.keep.device))
         n.count("kept", chosen.keep.sum())
@@ -260,11 +261,11 @@ def selective(n, b, p, t):
     """Cross-entropy on all images and regression to the teacher's embedding on the selected ones.
 
     Source: Ge et al. 2019."""
-    z_s, e_s = n.student(b.x, ("output", "flatten"))
+    z_s, e_s = n.student(b.x, ("output", embedding_of(n, "student")))
     keep = torch.ones_like(b.y, dtype=torch.bool) if p.everything else n.selection.net.keep[b.ids]
     n.count("taught", keep.sum())
-    task = p.w_hard * F.cross_entropy(z_s.float(), b.y)
-    e_t, = n.teacher(b.x, ("flatten",))
+    task = p.w_hard * n.task(z_s, b.y)
+    e_t, = n.teacher(b.x, (embedding_of(n, "teacher"),))
     yield task + p.weight * hint_loss([e_s[keep]], [e_t[keep]]) * keep.float().mean() if keep.any() else task
 
 # %% ../nbs/38_selection.ipynb #cell-084

@@ -7,7 +7,6 @@ __all__ = ['ADAPTERS', 'tap_names', 'Features', 'section_taps', 'fold', 'fuse', 
            'tokens_after_class', 'Tap', 'parse_tap', 'inside', 'Watch', 'evaluating', 'tap_shapes']
 
 # %% ../nbs/10_taps.ipynb #cell-002
-import difflib
 import operator
 import re
 from collections import Counter
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 from torch.fx.experimental import optimization
+
+from .core import near
 
 # %% ../nbs/10_taps.ipynb #cell-006
 def tap_names(
@@ -45,8 +46,7 @@ class Features(nn.Module):
             raise ValueError("names: no tap was named; give at least one of taps.tap_names(net)")
         for name in names:
             if name not in known and name != "output":
-                near = difflib.get_close_matches(name, known, 3) or known[:3]
-                raise ValueError(f"names: the network has no tap {name!r}; near it: {', '.join(near)}. "
+                raise ValueError(f"names: the network has no tap {name!r}; near it: {near(name, known)}. "
                                  "taps.tap_names(net) lists all")
         self.names = tuple(names)
         self.last = known[-1]
@@ -236,8 +236,7 @@ def parse_tap(
     if name not in modules:
         numbered = re.fullmatch(r"(.+)_([1-9]\d*)", name)
         if not numbered or numbered[1] not in modules:
-            near = difflib.get_close_matches(name, modules, 3) or [*modules][:3]
-            raise ValueError(f"taps: the network has no module {name!r}; near it: {', '.join(near)}. "
+            raise ValueError(f"taps: the network has no module {name!r}; near it: {near(name, modules)}. "
                              "taps.list(net, example) shows all")
         name, call = numbered[1], int(numbered[2])
     return Tap(text, name, call, side == "input", tuple(adapters))

@@ -22,7 +22,7 @@ from .data import class_groups
 from .hints import hint_loss
 from .logits import kd_loss, label_loss, mean_soft_targets
 from .models import network
-from .players import last_taps, teachers_of
+from .players import embedding_of, head_of, last_taps, sections_of, teachers_of
 from .recipes import Setting, joint_run, scratch_run, teacher_of
 from .runs import NetSpec, Run, objective
 
@@ -92,10 +92,11 @@ def nonlinear_regressor(
 def feature_ensemble(n, b, p, t):
     "The last section's map of every teacher, each through a regressor of its own. Source: Park and Kwak 2019."
     roles = teachers_of(n)
-    z_s, f_s = n.student(b.x, ("output", *last_taps(n, "student", (3,))))
+    last = sections_of(n)[-1:]
+    z_s, f_s = n.student(b.x, ("output", *last_taps(n, "student", last)))
     fs = [n[f"regressor{k}"](f_s) for k in range(1, len(roles) + 1)]
-    ft = [n[role](b.x, last_taps(n, role, (3,)))[0] for role in roles]
-    yield p.w_hard * F.cross_entropy(z_s.float(), b.y) + p.weight * feature_ensemble_loss(fs, ft)
+    ft = [n[role](b.x, last_taps(n, role, last))[0] for role in roles]
+    yield p.w_hard * n.task(z_s, b.y) + p.weight * feature_ensemble_loss(fs, ft)
 
 # %% ../nbs/40_teachers.ipynb #cell-031
 def _regressors(s: Setting) -> dict[str, NetSpec]:
@@ -151,7 +152,7 @@ def unified_loss(
 def unified(n, b, p, t):
     "Teachers that know different classes. Source: Vongkulbhisal et al. 2019."
     z_s = n.student(b.x).float()
-    yield (p.w_hard * F.cross_entropy(z_s, b.y)
+    yield (p.w_hard * n.task(z_s, b.y)
            + p.w_soft * unified_loss(z_s, [n[role](b.x) for role in teachers_of(n)], p.classes, p.T))
 
 # %% ../nbs/40_teachers.ipynb #cell-052
@@ -200,7 +201,7 @@ def noisy(n, b, p, t):
     Source: Sau and Balasubramanian 2016."""
     z_s = n.student(b.x).float()
     z_t = noisy_logits(n.teacher(b.x).float(), p.std, p.share, n.stream(f"noise/{b.index}"))
-    yield p.w_hard * F.cross_entropy(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
+    yield p.w_hard * n.task(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
 
 
 def noisy_run(s: Setting, depths: tuple, seed: int) -> Run:
@@ -243,9 +244,9 @@ def dropout_passes(
 @objective(w_hard=.1, w_soft=.9, T=4.0, rate=.5, passes=3)
 def dropped(n, b, p, t):
     "Sub-teachers of one teacher: passes with dropout before its classifier, their mean as target."
-    z_s, (e_t,) = n.student(b.x).float(), n.teacher(b.x, ("flatten",))
-    z_ts = dropout_passes(e_t.float(), n.teacher.net.fc, p.rate, p.passes, n.stream(f"dropout/{b.index}"))
-    yield p.w_hard * F.cross_entropy(z_s, b.y) + p.w_soft * label_loss(z_s, mean_soft_targets(z_ts, p.T), p.T)
+    z_s, (e_t,) = n.student(b.x).float(), n.teacher(b.x, (embedding_of(n, "teacher"),))
+    z_ts = dropout_passes(e_t.float(), head_of(n, "teacher"), p.rate, p.passes, n.stream(f"dropout/{b.index}"))
+    yield p.w_hard * n.task(z_s, b.y) + p.w_soft * label_loss(z_s, mean_soft_targets(z_ts, p.T), p.T)
 
 
 def dropped_run(s: Setting, depths: tuple, seed: int) -> Run:
@@ -272,13 +273,13 @@ def lowest_entropy(
 @objective(w_hard=.1, w_soft=.9, T=4.0, w_features=0.0)
 def heterogeneous(n, b, p, t):
     "Teachers of several architectures: each image listens to the least uncertain one. Source: Shen et al. 2019."
-    roles, ends = teachers_of(n), lambda role: last_taps(n, role, (3,)) if p.w_features else ()
+    roles, ends = teachers_of(n), lambda role: last_taps(n, role, sections_of(n)[-1:]) if p.w_features else ()
     z_s, *f_s = n.student(b.x, ("output", *ends("student")))
     told = [n[role](b.x, ("output", *ends(role))) for role in roles]
     z_s, (z_t, who) = z_s.float(), lowest_entropy([z.float() for z, *_ in told])
     for k, role in enumerate(roles):
         n.count(f"listened to {role}", (who == k).sum())
-    loss = p.w_hard * F.cross_entropy(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
+    loss = p.w_hard * n.task(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
     if p.w_features:
         loss = loss + p.w_features * hint_loss([n[f"regressor{k}"](*f_s) for k in range(1, len(roles) + 1)],
                                                [f for _, f in told], form="field")
@@ -368,7 +369,7 @@ def gate(in_features: int, branches: int) -> Gate:
 def peers(n, b, p, t):
     "Peers taught by their own gated ensemble; nobody was trained before. Source: Lan et al. 2018."
     roles = n.stage.train
-    out = [n[role](b.x, ("output", "flatten")) for role in roles]
+    out = [n[role](b.x, ("output", embedding_of(n, role))) for role in roles]
     zs = [z.float() for z, _ in out]
     yield ensemble_peers_loss(zs, gated_logits(zs, n.gate(out[0][1].float())), b.y, p.T)
 

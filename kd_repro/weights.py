@@ -41,6 +41,7 @@ def save_tensors(path: str | Path, content: dict) -> Path:
 def load_tensors(
     path: str | Path,
     key: str,  # the run it must belong to
+    parts: dict = {},  # name -> text: what the run consists of, to say in which of them another one differs
 ) -> dict:
     "Read what `save_tensors` wrote. Raises: ValueError that names the file when it is damaged or of another run."
     remedy = f"Delete {path} to make it afresh"
@@ -50,6 +51,10 @@ def load_tensors(
         raise ValueError(f"{path} is truncated, damaged or not a file of weights ({type(error).__name__}). "
                          f"{remedy}") from error
     found = content.get("key") if isinstance(content, dict) else None
+    if found and found != key and parts and "parts" in content:
+        changed = [f"{name} ({was}, now {now})" if len(f"{was}{now}") < 100 else name for name, now in parts.items()
+                   if (was := content["parts"].get(name, "nothing")) != now]
+        raise ValueError(f"{path} was begun with other {', '.join(changed) or 'code'}. {remedy}")
     if found != key:
         raise ValueError(f"{path} belongs to {found or 'no run'}, expected run {key}. {remedy}")
     return content
@@ -62,15 +67,16 @@ class Checkpoint:
         path: Path | None,  # None: nothing is written
         key: str,           # the run it belongs to
         seconds: float,     # between two writings
+        parts: dict = {},   # see `load_tensors`
     ):
-        self.path, self.key, self.seconds, self.last = path, key, seconds, time.monotonic()
+        self.path, self.key, self.seconds, self.parts, self.last = path, key, seconds, parts, time.monotonic()
 
     def load(self) -> dict | None:
         "The state to go on from, if there is one."
-        return load_tensors(self.path, self.key) if self.path and self.path.exists() else None
+        return load_tensors(self.path, self.key, self.parts) if self.path and self.path.exists() else None
 
     def save(self, force: bool, state: Callable[[], dict]):
         "Write the state when it is time, or when forced."
         if self.path and (force or time.monotonic() - self.last > self.seconds):
-            save_tensors(self.path, {"key": self.key} | state())
+            save_tensors(self.path, {"key": self.key} | ({"parts": self.parts} if self.parts else {}) | state())
             self.last = time.monotonic()
