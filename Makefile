@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test bench chaos faults slurm browser lab site readme export lock clean
+.PHONY: help setup reproduce test bench chaos faults slurm browser zoo lab site readme export lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -130,7 +130,7 @@ given = {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in 
 execute(path, f"figures/studies/notebooks/{Path(path).name}", given)
 endef
 
-bench chaos faults slurm browser: export SCRIPT = $(STUDY)
+bench chaos faults slurm browser zoo: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
@@ -147,6 +147,11 @@ slurm: setup  ## the smoke reproduction through a Slurm of this one machine (roo
 
 browser: site  ## the site and JupyterLab in a real browser: links, figures, Run All (Chromium)
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/browser.ipynb $(ARGS)
+
+zoo: setup  ## forty networks of torchvision and timm through distill, beside a plain loop (installs timm beside .venv)
+	@[ -d .venv/zoo ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/zoo timm==1.0.31; \
+	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/zoo timm==1.0.31; fi
+	@PYTHONPATH=$$(pwd)/.venv/zoo $(BIN)/python -c "$$SCRIPT" nbs/checks/zoo.ipynb $(ARGS)
 
 lab: setup  ## JupyterLab, at nbs/index.ipynb
 	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGS)

@@ -24,10 +24,20 @@ from .core import atomic_write, digest, pick_device, pick_precision, stream
 from .data import Batch
 from .loop import Training, stages_in_turn
 from .methods import METHODS, Plan, Setup, planned, stages_of, table
-from .models import build
-from .outside import Loaded, Logits, Recalled, checked_batch, found_places, last_label, moved, seen_values
-from .players import CONNECTED, Outside, Players, Shared
-from .runs import Joined, Parameters, Stage, plain_data, registered, thaw
+from kd_repro.outside import (
+    Loaded,
+    Logits,
+    by_role,
+    checked_batch,
+    first_of,
+    found_places,
+    last_label,
+    moved,
+    seen_values,
+    tried,
+)
+from .players import CONNECTED, Outside, Shared
+from .runs import Stage, plain_data
 from .taps import described, evaluating, inside
 from .weights import Checkpoint, weights_sha256
 
@@ -124,20 +134,6 @@ def _nets(student, teacher, plan: Plan) -> dict[str, nn.Module]:
             raise ValueError(f"{role}: nothing in it can learn; requires_grad is False for all of its parameters")
     return nets
 
-
-def _by_role(name: str, given, roles: Iterable) -> dict:
-    """Role -> value, of one value for all or of a dictionary; "teacher" is for all teachers, "student" for all
-    students.
-
-    Raises: ValueError for another role."""
-    roles = list(roles)
-    if not isinstance(given, dict):
-        return dict.fromkeys(roles, given)
-    general = {role: "teacher" if role.startswith("teacher") else "student" for role in roles}
-    if unknown := [key for key in given if key not in {*roles, "student", "teacher"}]:
-        raise ValueError(f"{name}: {unknown[0]!r}; its keys are {', '.join(map(repr, roles))}")
-    return {role: given.get(role, given.get(general[role])) for role in roles}
-
 # %% ../nbs/44_distill.ipynb #cell-007
 def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None) -> dict[str, Outside]:
     """The networks as players see them. Class logits are checked where a method compares or needs them.
@@ -151,12 +147,12 @@ def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None) -> dict[s
     compared = plan.needs("logits", "own classes")
     known = last_label(y) if loss is None or plan.needs("classes") else -1
     found, classes = {}, {}
-    for role, part in _by_role("logits", logits, nets).items():
+    for role, part in by_role("logits", logits, nets).items():
         teacher = role.startswith("teacher")
         look = Logits(role, part, -1 if teacher and not plan.needs("logits") else known,
                       classes if plan.needs("logits") else {})
         found[role] = look if compared or not teacher and (loss is None or plan.needs("classes")) else look.part
-    return {role: Outside(net, found[role]) for role, net in nets.items()}
+    return {role: Outside(net, found[role], role=role) for role, net in nets.items()}
 
 
 def _places(nets: dict, plan: Plan, taps, x: dict) -> dict:
@@ -172,7 +168,7 @@ def _places(nets: dict, plan: Plan, taps, x: dict) -> dict:
                  or "head" not in m.needs and (role == "student" or m.students[1] > 1)]
         if m.teachers == (0, 0):
             roles = [role for role in roles if not role.startswith("teacher")]
-        given = _by_role("taps", (taps or {}).get(name, {}) if by_method else taps or {}, nets)
+        given = by_role("taps", (taps or {}).get(name, {}) if by_method else taps or {}, nets)
         found[name] = {role: found_places(role, nets[role], m.kind, x[role], given[role], m.which) for role in roles}
         sizes = {role: len(places) for role, places in found[name].items()}
         if len(set(sizes.values())) > 1:
@@ -204,39 +200,6 @@ def _connectors(places: dict, plan: Plan, widths: dict) -> dict[str, nn.Module]:
     return made
 
 # %% ../nbs/44_distill.ipynb #cell-009
-def _first(value, n: int):
-    "The first n of a batch."
-    return value[:n] if isinstance(value, (torch.Tensor, list, tuple)) else value
-
-
-def _losses(yielded) -> list[torch.Tensor]:
-    "The losses of one update."
-    parts = list(yielded.values()) if isinstance(yielded, dict) else [yielded]
-    return [loss for part in parts for loss in (part.losses if isinstance(part, Joined) else [part])]
-
-
-def _tried(stage: Stage, outside: dict, values: dict, b: Batch, loaded: Loaded, loss: Callable | None):
-    "The first update of a stage, without it, on values that were seen. Raises: ValueError that names stage and cause."
-    device, about = b.x.device, f"stage {stage.name!r} on the first {len(b.x)} images"
-    modules = {role: Recalled(outside[role], values[role]) if role in outside
-               else build(net.arch, thaw(net.args), stream(0, "", role)).to(device)
-               for role, net in stage.nets + stage.helpers}
-    players = Players(modules, stage, 0, "float32", device, loss=loss)
-    players.batches, players.batch = loaded, b
-    try:
-        losses = _losses(next(iter(registered(stage).make(players, b, Parameters(stage), 0.0))))
-    except ValueError as error:
-        raise ValueError(f"{about}: {error}") from error
-    leaves = [leaf for role in stage.train for leaf in modules[role].leaves()]
-    for part in losses:
-        if not part.isfinite():
-            raise ValueError(f"{about}: the loss is {part.item()}; nothing could be learned")
-    total = sum(losses)
-    reached = leaves and total.requires_grad and torch.autograd.grad(total, leaves, allow_unused=True)
-    if not reached or all(g is None for g in reached):
-        raise ValueError(f"{about}: the loss does not reach the student; nothing before its taps can learn")
-
-
 def _looked_at(outside: dict, plan: Plan, places: dict, x: dict, several: bool) -> dict:
     "Role -> tap -> value of a few images, if a method has taps or several stages."
     if not places and not several:
@@ -377,20 +340,20 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
         raise ValueError("loader: images of the first batch hold nan or inf")
     outside = _outside(nets, plan, logits, y, loss)
     n = len(images["student"]) if loss else 4
-    few = {role: _first(images.get(role, images["student"]), n) for role in nets}
+    few = {role: first_of(images.get(role, images["student"]), n) for role in nets}
     places = _places(nets, plan, taps, few)
     several = bool(plan.first) or METHODS[plan.main[0]].chain
     values = _looked_at(outside, plan, places, few, several)
     widths = {role: {tap: v.shape[1] for tap, v in found.items() if tap != "output"} for role, found in values.items()}
     if connect := _connectors(places, plan, widths):
-        outside["student"] = Outside(nets["student"], outside["student"].logits, connect)
+        outside["student"] = Outside(nets["student"], outside["student"].logits, connect, "student")
         outside["student"].connect.to(images["student"].device)
     setup = replace(setup, places=places, widths=widths, batch=len(images["student"]))
     stages = stages_of(setup)
-    b = Batch(few["student"], _first(y, n), _first(torch.arange(n) if index is None else index, n), 0, 0.0)
+    b = Batch(few["student"], first_of(y, n), first_of(torch.arange(n) if index is None else index, n), 0, 0.0)
     for stage in stages if values else ():
         if stage.objective != "choose":
-            _tried(stage, outside, values, b, loaded, loss)
+            tried(stage, outside, values, b, loaded, loss)
     return outside, setup, stages
 
 # %% ../nbs/44_distill.ipynb #cell-015

@@ -112,10 +112,15 @@ def _check_modes(modules: dict, learning: list, where: str):
             raise RuntimeError(f"{where}: {role!r} is in {'training' if net.training else 'evaluation'} mode")
 
 
+def _digest_of(module: nn.Module) -> str:
+    "SHA-256 of the weights; of a network from outside of its parameters, for its forward may write its buffers."
+    return weights_sha256(dict(module.named_parameters()) if isinstance(module, Outside) else module.state_dict())
+
+
 def _check_unchanged(modules: dict, digests: dict, where: str):
     "Who does not learn is bitwise what it was."
     for role, sha in digests.items():
-        if weights_sha256(modules[role].state_dict()) != sha:
+        if _digest_of(modules[role]) != sha:
             raise RuntimeError(f"{where}: the weights of {role!r} changed, but it does not learn")
 
 
@@ -155,7 +160,7 @@ class Logbook:
         bad = (~recent.isfinite()).nonzero()
         if len(bad):
             run, stage, at = self.run, self.stage, i - i % self.interval + bad[0].item()
-            rate = next(rate for start, rate in reversed(self.log["lr"]) if start <= at)
+            rate = next((rate for start, rate in reversed(self.log["lr"]) if start <= at), stage.rate(at))
             raise Diverged(f"{run.recipe}, seed {run.seed}: the loss is {recent[bad[0]].item()} in stage "
                            f"{stage.name!r} at iteration {at} of {stage.iterations} (learning rate {rate:g}). "
                            "Lower the rate or the method's weight in its recipe")
@@ -243,7 +248,7 @@ class StageState:
         run, stage = training.run, training.run.stages[k]
         self.training, self.k, self.stage, self.modules, self.first = training, k, stage, modules, 0
         self.learning = [*stage.train, *thaw(stage.helpers)]
-        self.digests = {r: weights_sha256(m.state_dict()) for r, m in modules.items() if r not in self.learning}
+        self.digests = {r: _digest_of(m) for r, m in modules.items() if r not in self.learning}
         self.players = Players(modules, stage, run.seed, run.precision, training.device, training.shared, self.digests,
                                training.loss)
         self.parameters = {r: [q for q in modules[r].parameters() if q.requires_grad] for r in self.learning}
@@ -272,8 +277,9 @@ class StageState:
         nets = t.carried | {r: self.modules[r] for r in self.learning}
         return dict(stage=self.k, iteration=i, nets={r: m.state_dict() for r, m in nets.items()},
                     optimizers={r: o.state_dict() for r, o in self.optimizers.items()},
-                    schedules=[schedule.state_dict() for schedule in self.schedules], losses=self.book.losses,
-                    counts=log["counts"], logs=json.loads(json.dumps(t.logs)), frozen=dict(t.frozen))
+                    losses=self.book.losses, counts=log["counts"], logs=json.loads(json.dumps(t.logs)),
+                    frozen=dict(t.frozen),
+                    **(dict(schedules=[s.state_dict() for s in self.schedules]) if self.schedules else {}))
 
 # %% ../nbs/20_loop.ipynb #cell-056
 class RunningStage(StageState):

@@ -150,9 +150,10 @@ class Outside(nn.Module):
         net: nn.Module,
         logits: Callable | None = None,  # what the network returns -> what an objective gets as output; None: the same
         connect: dict | None = None,     # tap with CONNECTED -> module that brings its value to another width
+        role: str = "network",           # as errors call it
     ):
         super().__init__()
-        self.net, self.logits, self.whole = net, logits, (net,)
+        self.net, self.logits, self.whole, self.role = net, logits, (net,), role
         self.connect, self.place = (nn.ModuleList((connect or {}).values()),
                                     {tap: k for k, tap in enumerate(connect or {})})
 
@@ -162,9 +163,20 @@ class Outside(nn.Module):
             return self.logits(value) if self.logits else value
         return self.connect[self.place[name]](value) if name in self.place else value
 
+    def called(self, how: Callable, x: torch.Tensor):
+        "how(x), a forward of the network. Raises: ValueError that says what it got."
+        try:
+            return how(x)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            weights = ", ".join(sorted({f"{q.dtype} on {q.device}" for q in self.net.parameters()})) or "none"
+            raise ValueError(f"{self.role}: {type(self.net).__name__} fails on images {tuple(x.shape)} {x.dtype} on "
+                             f"{x.device} (its weights: {weights}): {error}") from error
+
     def forward(self, x: torch.Tensor):
         "The output for x (B, C, H, W)."
-        return self.named("output", self.net(x))
+        return self.named("output", self.called(self.net, x))
 
     def looking(self, taps: tuple, stop: bool) -> Callable:
         "x -> the value at each tap."
@@ -180,7 +192,7 @@ class Looking(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         "x (B, C, H, W) -> the value at each tap, in their order."
-        return [self.outside.named(name, value) for name, value in zip(self.taps, self.watch(x))]
+        return [self.outside.named(name, v) for name, v in zip(self.taps, self.outside.called(self.watch, x))]
 
 # %% ../nbs/18_players.ipynb #cell-023
 class Player:
@@ -411,7 +423,7 @@ def head_of(n: Players, role: str) -> nn.Linear:
 # %% ../nbs/18_players.ipynb #cell-042
 def teachers_of(n: Players) -> list[str]:
     "Roles of a stage's teachers: `teacher`, or `teacher1`, `teacher2`, ...; not of an assistant that still learns."
-    return [role for role, player in n.players.items() if role.startswith("teacher") and not player.trained]
+    return [role for role in n.players if role.startswith("teacher") and role not in n.stage.train]
 
 
 def weight_at(weight: float | tuple, t: float) -> float:

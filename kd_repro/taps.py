@@ -337,14 +337,21 @@ class Watch:
 # %% ../nbs/10_taps.ipynb #cell-048
 @contextmanager
 def evaluating(net: nn.Module):
-    "Every module in evaluation mode within the block, and as it was after it; a network's own `train()` is not asked."
-    before = [(module, module.training) for module in net.modules()]
+    """Every module in evaluation mode within the block. Modes and buffers are after it what they were; a network's own
+    `train()` is not asked."""
+    before = [(module, module.training, [(name, b, b.clone()) for name, b in module._buffers.items() if b is not None])
+              for module in net.modules()]
     net.eval()
     try:
         yield
     finally:
-        for module, training in before:
-            module.training = training
+        with torch.no_grad():
+            for module, training, buffers in before:
+                module.training = training
+                for name, buffer, value in buffers:
+                    if not torch.equal(buffer, value):
+                        buffer.copy_(value)
+                    module._buffers[name] = buffer
 
 
 @torch.no_grad()
