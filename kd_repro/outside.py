@@ -127,7 +127,7 @@ class Logits:
         self.find = find if find is None or callable(find) else operator.itemgetter(find)
 
     def part(self, value):
-        "The part that `logits=` names."
+        "The part that `logits=` names. Raises: ValueError where there is none."
         try:
             return self.find(value) if self.find else value
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -225,7 +225,7 @@ def found_places(
     role: str,
     net: nn.Module,
     kind: str,           # a name in PLACES
-    x: torch.Tensor,     # images as the network wants them
+    x: torch.Tensor,     # images as the network wants them, (B, C, H, W)
     given=None,          # taps that were named; None: those that are found
     which: str = "all",  # of those that are found: all, middle or last
 ) -> list[tuple[str, ...]]:

@@ -347,7 +347,7 @@ class Players(Memory):
         return self.players[role]
 
     def seen(self, role: str, x: torch.Tensor) -> torch.Tensor:
-        "What a network sees in place of x: a view of it, or the images that the batch has for it."
+        "What a network sees in place of x, (B, C, H, W): a view of it, or the images that the batch has for it."
         if self.batch is not None and x is self.batch.x and role in self.batch.others:
             return self.batch.others[role]
         view = self.views.get(role)
