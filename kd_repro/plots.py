@@ -205,17 +205,17 @@ def _forest_legend(ax, comparable, pale, together):
 # %% ../nbs/60_plots.ipynb #cell-046
 def table_figure(
     table: pd.DataFrame,   # from `comparison_table` or `multi_net_table`
-    pairs: pd.DataFrame,   # from `paired_table`
+    pairs: pd.DataFrame,   # from `contrasts`
     scale: str,            # "smoke", "lite" or "paper"
     title: str,            # what is compared; the scale is added
 ):                         # the figure
-    "Forest plot of the rows and of their paired differences."
+    "Forest plot of the rows and of their differences."
     column = ("published_average" if "published_average" in table else "published") if scale == "paper" else None
     with style():
         fig, axes = plt.subplots(2, 1, figsize=(6, 2.1 + .33 * (len(table) + len(pairs))),
                                  height_ratios=[len(table) + .5, len(pairs) + .5])
     forest(table, axes[0], f"{title} ({scale_note(scale)})", column)
-    forest(pairs, axes[1], "Differences, seed by seed", None, "percentage points").axvline(0, color="black", lw=.8)
+    forest(pairs, axes[1], "Differences", None, "percentage points").axvline(0, color="black", lw=.8)
     return fig
 
 
