@@ -326,24 +326,25 @@ def edited_label(
         return torch.where(p_y < p_max, edited.scatter(1, true, p_max), p)
 
 # %% ../nbs/30_logits.ipynb #cell-139
-@objective(w_hard=.1, w_soft=.9, T=4.0, edit="rescale")
+@objective(w_hard=.1, w_soft=.9, T=4.0, edit="rescale", statistics="running")
 def wskd(n, b, p, t):
     """Soft targets, and a second update on the images that the teacher gets wrong, with its soft label corrected.
 
-    Batch norm is in evaluation mode there. Its loss is their sum over the size of the batch: an image weighs the same
-    in both updates. Source: the proposal.
+    Its loss is their sum over the size of the batch: an image weighs the same in both updates. Batch norm uses the
+    statistics of the whole batch, or its running averages. Source: the proposal.
     """
     z_s, z_t = n.student(b.x).float(), n.teacher(b.x)
     yield p.w_hard * n.task(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
-    wrong = z_t.argmax(1) != b.y
+    wrong, statistics = z_t.argmax(1) != b.y, p.statistics
     n.count("wrong", wrong.sum())
     if wrong.any():
-        z_s, y = n.student(b.x[wrong], frozen_statistics=True).float(), b.y[wrong]
-        mean = (p.w_hard * n.task(z_s, y)
-                + p.w_soft * label_loss(z_s, edited_label(soft_targets(z_t[wrong], p.T), y, p.edit), p.T))
-        yield mean * (len(y) / len(b.y))
+        z_s = (n.student(b.x, statistics=statistics)[wrong] if statistics == "batch"
+               else n.student(b.x[wrong], statistics=statistics)).float()
+        mean = (p.w_hard * n.task(z_s, b.y[wrong])
+                + p.w_soft * label_loss(z_s, edited_label(soft_targets(z_t[wrong], p.T), b.y[wrong], p.edit), p.T))
+        yield mean * wrong.float().mean()
 
 # %% ../nbs/30_logits.ipynb #cell-140
 def wskd_run(s: Setting, depths: tuple, seed: int) -> Run:
     "Soft targets, corrected where the teacher is wrong. Source: the proposal."
-    return joint_run(s, "wskd", "wskd", depths, seed)
+    return joint_run(s, "wskd", "wskd", depths, seed, p=dict(statistics="batch"))

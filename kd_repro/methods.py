@@ -75,7 +75,7 @@ METHODS: dict[str, Method] = {
     "dml": Method("mutual", "networks that teach each other. Zhang et al. 2018", ("logits",), teachers=(0, 0),
                   students=(2, 99), joins=False),
     "wskd": Method("wskd", "soft targets, corrected where the teacher is wrong. The proposal", ("logits", "classes"),
-                   joins=False),
+                   p=dict(statistics="batch"), joins=False),
     "fitnet": Method("hint", "a map, or several, by regression. Romero et al. 2015", ("maps",), "middle", last="kd",
                      last_p=dict(w_hard=1.0, w_soft=(4 / 9, 1 / 9), T=3.0), p=dict(form="field"),
                      helper=("regressor", "regressor")),
