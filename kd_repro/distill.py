@@ -82,6 +82,8 @@ def _file(name: str, given: str | Path | None) -> Path | None:
     "A file, with `~` expanded. Raises: ValueError when it cannot be written there."
     if not given:
         return None
+    if not isinstance(given, (str, Path)):
+        raise ValueError(f"{name}: got {type(given).__name__}; expected a path")
     path = Path(given).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,8 @@ def _file(name: str, given: str | Path | None) -> Path | None:
     except OSError as error:
         raise ValueError(f"{name}: {path} cannot be written ({error.strerror}); "
                          "name a file in a folder that can") from error
+    if name == "save" and path.suffix != ".safetensors":
+        raise ValueError(f"save: {path}; a name that ends in .safetensors is needed")
     if path.is_dir():
         raise ValueError(f"{name}: {path} is a folder; name a file")
     return path
@@ -125,6 +129,8 @@ def _nets(student, teacher, plan: Plan) -> dict[str, nn.Module]:
     chain, owners = METHODS[plan.main[0]].chain, {}
     learns = {role: not role.startswith("teacher") or chain and role != "teacher1" for role in nets}
     for role, net in nets.items():
+        if any(nn.parameter.is_lazy(q) for q in net.parameters()):
+            raise ValueError(f"{role}: it has lazy layers that have seen nothing yet; call it once on images first")
         for q in net.parameters():
             owner = owners.setdefault(id(q), role)
             if owner != role and (learns[role] or learns[owner]):
@@ -135,22 +141,25 @@ def _nets(student, teacher, plan: Plan) -> dict[str, nn.Module]:
     return nets
 
 # %% ../nbs/44_distill.ipynb #cell-007
-def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None) -> dict[str, Outside]:
+def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None, loaded: Loaded) -> dict[str, Outside]:
     """The networks as players see them. Class logits are checked where a method compares or needs them.
 
     Raises: ValueError for labels that the methods cannot use."""
-    if plan.needs("classes") and not (isinstance(y, torch.Tensor) and y.ndim == 1 and y.dtype == torch.int64):
+    if plan.needs("classes") and not (isinstance(y, torch.Tensor) and y.ndim == 1 and y.dtype == torch.int64
+                                      and y.min() >= 0):
         name = next(name for name in plan.names if "classes" in METHODS[name].needs)
         raise ValueError(f"loader: it gives y {described(y)}; {name} needs class numbers (B,) int64")
     if loss and (bad := [name for name in plan.names if not METHODS[name].own_loss]):
         raise ValueError(f"loss: {bad[0]} has its own; leave it out")
     compared = plan.needs("logits", "own classes")
     known = last_label(y) if loss is None or plan.needs("classes") else -1
-    found, classes = {}, {}
+    found, classes, soft = {}, {}, loss is None and y.ndim == 2
     for role, part in by_role("logits", logits, nets).items():
         teacher = role.startswith("teacher")
         look = Logits(role, part, -1 if teacher and not plan.needs("logits") else known,
-                      classes if plan.needs("logits") else {})
+                      classes if plan.needs("logits") else {}, soft and not teacher)
+        if role == "student" and known >= 0:
+            loaded.classes = look.others
         found[role] = look if compared or not teacher and (loss is None or plan.needs("classes")) else look.part
     return {role: Outside(net, found[role], role=role) for role, net in nets.items()}
 
@@ -161,6 +170,9 @@ def _places(nets: dict, plan: Plan, taps, x: dict) -> dict:
         raise ValueError(f"taps: got {type(taps).__name__}; expected a dictionary: "
                          "role -> taps, or method -> role -> taps")
     by_method, found = bool(taps) and all(key in plan.names for key in taps), {}
+    if unused := [name for name in (taps if by_method else plan.names[:1] if taps else ())
+                  if not METHODS[name].kind and (by_method or not any(m.kind for m in plan.methods))]:
+        raise ValueError(f"taps: {unused[0]} compares no taps; leave them out")
     for name, m in zip(plan.names, plan.methods):
         if not m.kind:
             continue
@@ -210,8 +222,13 @@ def _looked_at(outside: dict, plan: Plan, places: dict, x: dict, several: bool) 
         for name, m in zip(plan.names, plan.methods):
             kinds.setdefault(m.kind, []).extend(places.get(name, {}).get(role, ()))
         kinds.pop("", None)
-        with torch.set_grad_enabled(not role.startswith("teacher") or METHODS[plan.main[0]].chain):
+        learns = not role.startswith("teacher") or METHODS[plan.main[0]].chain
+        with torch.set_grad_enabled(learns):
             values[role] = seen_values(role, net, kinds, x[role])
+        if learns:  # auxiliary heads are returned in training mode only
+            with evaluating(net.net), torch.random.fork_rng(devices=[]), torch.no_grad():
+                net.net.train()
+                net(x[role].clone())
     return values
 
 # %% ../nbs/44_distill.ipynb #cell-011
@@ -222,7 +239,9 @@ class _Evaluation:
         self.every = None if options.every is None else _whole("every", options.every, 1)
         if options.validation is not None:
             Loaded(options.validation, device, read, loss is not None)
-            self._batch(next(iter(options.validation), None))
+            if (first := next(iter(options.validation), None)) is None:
+                raise ValueError("validation: it is empty")
+            self._batch(first)
 
     def _batch(self, batch) -> tuple:
         try:
@@ -239,14 +258,16 @@ class _Evaluation:
             z = student(seen["student"])
             value = (self.loss(z, y) * len(seen["student"]) if self.loss
                      else 100 * (z.argmax(1) == (y if y.ndim == 1 else y.argmax(1))).sum())
-            total, images = total + value.item(), images + len(seen["student"])
-        return total / images
+            left_out = 0 if self.loss or y.ndim == 2 else int((y == -100).sum())
+            total, images = total + value.item(), images + len(seen["student"]) - left_out
+        return total / images if images else math.nan
 
     def __call__(self, modules: dict, logs: list, done: int):
         last = done == logs[-1]["iterations"]
         if not last and (self.every is None or done % self.every):
             return
-        role = "student" if "student" in modules else next(reversed(modules))
+        learners = [role for role in modules if role not in ("teacher", "teacher1")]
+        role = "student" if "student" in modules else learners[-1]
         with torch.random.fork_rng(devices=[]), evaluating(modules[role]):
             if self.options.validation is not None and isinstance(modules[role], Outside):
                 logs[-1].setdefault("validation", []).append([done, self.measure(modules[role])])
@@ -259,7 +280,10 @@ def _optimizer(options: Options) -> Callable:
     def make(stage: Stage, parameters: list) -> torch.optim.Optimizer:
         if options.optimizer is None:
             return torch.optim.SGD(parameters, lr=stage.rate(0), momentum=.9, weight_decay=1e-4)
-        made = options.optimizer(parameters)
+        try:
+            made = options.optimizer(parameters)
+        except TypeError as error:
+            raise ValueError(f"optimizer: it cannot be called with a list of parameters: {error}") from error
         if not isinstance(made, torch.optim.Optimizer) or isinstance(made, torch.optim.LBFGS):
             raise ValueError(f"optimizer: it makes {described(made)}; a torch.optim.Optimizer whose step() "
                              "needs no closure is expected")
@@ -270,7 +294,10 @@ def _optimizer(options: Options) -> Callable:
 def _scheduler(options: Options) -> Callable | None:
     "Optimiser -> scheduler. Raises: ValueError for one that has to be told a number."
     def make(optimizer: torch.optim.Optimizer):
-        made = options.schedule(optimizer)
+        try:
+            made = options.schedule(optimizer)
+        except TypeError as error:
+            raise ValueError(f"schedule: it cannot be called with an optimiser: {error}") from error
         if (not isinstance(made, torch.optim.lr_scheduler.LRScheduler)
                 or isinstance(made, torch.optim.lr_scheduler.ReduceLROnPlateau)):
             raise ValueError(f"schedule: it makes {described(made)}; a scheduler of torch.optim.lr_scheduler whose "
@@ -284,7 +311,7 @@ def _as_they_were(where: torch.device, nets: dict, seed: int) -> Iterator:
     "Random streams of the training's own; afterwards torch's are what they were and all networks in evaluation mode."
     devices = [torch.cuda.current_device() if where.index is None else where.index] if where.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
             torch.manual_seed(stream(seed, "", "loader and connectors").initial_seed())
             yield
     finally:
@@ -292,7 +319,19 @@ def _as_they_were(where: torch.device, nets: dict, seed: int) -> Iterator:
             net.eval()
 
 
-def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict) -> dict[str, str]:
+def _made_of(options: Options) -> dict[str, str]:
+    "Optimiser and scheduler, tried on a parameter of their own, as text. Raises: ValueError for what is none."
+    stage = SimpleNamespace(rate=lambda i: .1)
+    optimizer = _optimizer(options)(stage, [nn.Parameter(torch.zeros(1))])
+    plain = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, bool, tuple, type(None)))}
+    made = dict(optimizer=f"{type(optimizer).__name__} {json.dumps(plain, sort_keys=True)}")
+    if schedule := _scheduler(options):
+        made["schedule"] = type(schedule(optimizer)).__name__
+    return made
+
+
+def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict,
+           loss: Callable | None) -> dict[str, str]:
     "What a checkpoint must belong to, by name, as text."
     sizes = {role: digest([[name, *t.shape] for name, t in net.state_dict().items()]) for role, net in outside.items()}
     taught = {role for stage in stages for role in stage.train}
@@ -300,7 +339,7 @@ def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, 
                 iterations=str(setup.iterations), pretrain=str(setup.pretrain), lr=f"{setup.lr:g}",
                 lr_pretrain=f"{setup.lr_pretrain:g}", taps=json.dumps(setup.places, sort_keys=True),
                 batch=str(setup.batch), seed=str(seed), precision=options.precision,
-                optimizer=getattr(options.optimizer, "__qualname__", type(options.optimizer).__name__),
+                **_made_of(options), loss=getattr(loss, "__qualname__", type(loss).__name__),
                 **{f"weights of the {role}": weights_sha256(net.net.state_dict())
                    for role, net in outside.items() if role not in taught},
                 **{f"sizes of the {role}": sizes[role] for role in outside if role in taught})
@@ -316,6 +355,18 @@ def _write_student(path: Path, student: nn.Module, parts: dict, stages: list, lo
     atomic_write(path.with_suffix(".json"), json.dumps(about, indent=1, default=str) + "\n")
 
 # %% ../nbs/44_distill.ipynb #cell-013
+def _check_kinds(options: Options, batch, loss):
+    "Raises: ValueError for what is no function, no Options, and within inference mode."
+    if not isinstance(options, Options):
+        raise ValueError(f"options: got {type(options).__name__}; expected Options(...)")
+    for name, value in (("batch", batch), ("loss", loss), ("optimizer", options.optimizer),
+                        ("schedule", options.schedule), ("callback", options.callback)):
+        if value is not None and not callable(value) or isinstance(value, type) and name == "loss":
+            raise ValueError(f"{name}: got {value!r}; expected a function")
+    if torch.is_inference_mode_enabled():
+        raise ValueError("distill: torch.inference_mode is on, nothing can learn in it; call it outside")
+
+
 def _check_pretrain(s: Setup):
     "Raises: ValueError where the number of iterations before the last stage does not fit the methods."
     m = METHODS[s.plan.first or s.plan.main[0]]
@@ -334,11 +385,14 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
         if index is None:
             raise ValueError("loader: selective must know which image is which; batch=lambda item: (x, y, index)")
         setup = replace(setup, size=loaded.count())
+        if index.max() >= setup.size[1]:
+            raise ValueError(f"loader: an image has the number {int(index.max())}, "
+                             f"but there are {setup.size[1]} images; number those of the loader's data set from 0")
     if unknown := [role for role in images if role not in nets]:
         raise ValueError(f"loader: images for {unknown[0]!r}; the networks are {', '.join(nets)}")
     if not all(part.isfinite().all() for part in images.values()):
         raise ValueError("loader: images of the first batch hold nan or inf")
-    outside = _outside(nets, plan, logits, y, loss)
+    outside = _outside(nets, plan, logits, y, loss, loaded)
     n = len(images["student"]) if loss else 4
     few = {role: first_of(images.get(role, images["student"]), n) for role in nets}
     places = _places(nets, plan, taps, few)
@@ -347,7 +401,7 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
     widths = {role: {tap: v.shape[1] for tap, v in found.items() if tap != "output"} for role, found in values.items()}
     if connect := _connectors(places, plan, widths):
         outside["student"] = Outside(nets["student"], outside["student"].logits, connect, "student")
-        outside["student"].connect.to(images["student"].device)
+        outside["student"].connect.to(next(v for tap, v in values["student"].items() if tap != "output"))
     setup = replace(setup, places=places, widths=widths, batch=len(images["student"]))
     stages = stages_of(setup)
     b = Batch(few["student"], first_of(y, n), first_of(torch.arange(n) if index is None else index, n), 0, 0.0)
@@ -385,11 +439,14 @@ def distill(
     Raises: ValueError that names argument, network or loader, before the first update; Diverged when a loss is not
     finite.
     """
-    where, plan, seed = pick_device(device), planned(method, last, p), _whole("seed", seed, 0)
+    _check_kinds(options, batch, loss)
+    where, plan, seed = pick_device(str(device)), planned(method, last, p), _whole("seed", seed, 0)
     options = replace(options, precision=pick_precision(options.precision, where))
     if options.optimizer and lr is not None:
         raise ValueError("lr: the optimiser has its own rates; leave one of the two out")
     nets, path, save = (_nets(student, teacher, plan), _file("checkpoint", checkpoint), _file("save", options.save))
+    if path and save and path.resolve() in (save.resolve(), save.with_suffix(".json").resolve()):
+        raise ValueError(f"save: {save} is the checkpoint too; give two files")
     rates = _rate("lr", .1 if lr is None else lr), _rate("lr_pretrain", options.lr_pretrain)
     loaded, evaluation = Loaded(loader, where, batch, loss is not None), _Evaluation(options, batch, loss, where)
     setup = Setup(plan, _whole("iterations", iterations, 1), _whole("pretrain", pretrain, 0), *rates,
@@ -400,7 +457,7 @@ def distill(
         net.to(where)
     with _as_they_were(where, nets, seed):
         outside, setup, stages = _prepared(nets, setup, loaded, taps, logits, loss)
-        parts = _parts(plan, stages, setup, seed, options, outside)
+        parts = _parts(plan, stages, setup, seed, options, outside, loss)
         keeper = Checkpoint(path, digest([parts, [plain_data(stage) for stage in stages]]), 30.0, parts)
         run = SimpleNamespace(recipe=" and ".join(plan.names), data="own images", seed=seed,
                               precision=options.precision, stages=stages)

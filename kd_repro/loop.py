@@ -238,6 +238,8 @@ def _modules(stage: Stage, t: Training) -> dict:
         if net.weights:
             _start_from(module, net, role, t.weights(net.weights, net.role))
         layout = {} if isinstance(module, Outside) else dict(memory_format=torch.channels_last)
+        if t.given and not isinstance(module, Outside):  # beside networks from outside: in their precision
+            module.to(next((q.dtype for q in t.given["student"].parameters() if q.is_floating_point()), torch.float32))
         modules[role] = module.to(t.device, **layout)
     return modules
 

@@ -7,8 +7,8 @@ __all__ = ['PLACES', 'moved', 'checked_batch', 'Loaded', 'by_role', 'Logits', 'l
            'seen_values', 'Recalled', 'first_of', 'tried']
 
 # %% ../nbs/41_outside.ipynb #cell-002
-import operator
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -42,14 +42,15 @@ def checked_batch(batch, own_loss: bool = False) -> tuple:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise ValueError(f"loader: it gives {described(batch)}, {_FORM}")
     x, y, index = (*batch, None)[:3]
+    sized = isinstance(y, torch.Tensor) and y.ndim > 0
     images = x if isinstance(x, dict) else {"student": x}
     if isinstance(x, dict) and "student" not in x:
         raise ValueError(f"loader: images for {', '.join(map(repr, x))}; those of 'student' are missing")
     if not all(isinstance(part, torch.Tensor) for part in images.values()) or not (
-            own_loss or isinstance(y, torch.Tensor)):
+            own_loss or sized):
         raise ValueError(f"loader: it gives {described(x)} and {described(y)}, {_FORM}")
     for part in images.values():
-        if part.ndim != 4 or not part.is_floating_point() or len(part) != len(images["student"]):
+        if part.ndim != 4 or not len(part) or not part.is_floating_point() or len(part) != len(images["student"]):
             raise ValueError(f"loader: it gives x {tuple(part.shape)} {part.dtype}, "
                              "expected (B, C, H, W) of floats, as many for each network")
     n = len(images["student"])
@@ -57,6 +58,8 @@ def checked_batch(batch, own_loss: bool = False) -> tuple:
     if not own_loss and (len(y) != n or not soft and (y.ndim != 1 or y.dtype != torch.int64)):
         raise ValueError(f"loader: it gives x {tuple(images['student'].shape)} and y {tuple(y.shape)} {y.dtype}, "
                          "expected y (B,) int64, or (B, classes) of floats for soft labels")
+    if soft and not own_loss and ((y < 0).any() or ((y.sum(1) - 1).abs() > 1e-2).any()):
+        raise ValueError("loader: soft labels whose rows do not sum to 1; for several classes of one image give loss=")
     if index is not None and (not isinstance(index, torch.Tensor) or index.shape != (n,) or index.dtype != torch.int64
                               or index.min() < 0):
         raise ValueError(f"loader: the third part is {described(index)}, "
@@ -64,9 +67,13 @@ def checked_batch(batch, own_loss: bool = False) -> tuple:
     return images, y, index
 
 # %% ../nbs/41_outside.ipynb #cell-007
+_END = object()
+
+
 class Loaded:
     "Batches of a loader in the order in which it gives them, pass after pass."
     augment = True  # for all we know: nothing that was said of an image is kept for the next pass
+    classes = None  # role -> how many classes it knows, as soon as that was seen
 
     def __init__(self, loader: Iterable, device: torch.device, read: Callable | None, own_loss: bool = False):
         if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
@@ -76,13 +83,26 @@ class Loaded:
         self.source, self.passes, self.waiting = iter(()), -1, []
 
     def _next(self) -> tuple:
-        batch = next(self.source, None)
-        if batch is None:
+        batch = next(self.source, _END)
+        if batch is _END:
             self.source, self.passes = iter(self.loader), self.passes + 1
-            if (batch := next(self.source, None)) is None:
+            if (batch := next(self.source, _END)) is _END:
                 empty = "it is empty" if self.passes == 0 else f"pass {self.passes + 1} over it is empty"
                 raise ValueError(f"loader: {empty}; it must give batches (x, y)")
-        return moved(checked_batch(self.read(batch) if self.read else batch, self.own_loss), self.device)
+        images, y, index = self.checked(batch)
+        if self.classes and y.device.type == "cpu" and last_label(y) >= min(self.classes.values()):
+            raise ValueError(f"loader: a label is {last_label(y)}; "
+                             f"the networks know {min(self.classes.values())} classes")
+        return moved((images, y, index), self.device)
+
+    def checked(self, batch) -> tuple:
+        "A batch as `checked_batch` gives it. Raises: ValueError."
+        if self.read:
+            try:
+                batch = self.read(batch)
+            except Exception as error:
+                raise ValueError(f"batch: it fails on {described(batch)}: {type(error).__name__}: {error}") from error
+        return checked_batch(batch, self.own_loss)
 
     def first(self) -> tuple:
         "The first batch, (images by role, labels, index), which is given again when the training begins."
@@ -102,7 +122,7 @@ class Loaded:
         dataset = getattr(self.loader, "dataset", None)
         if hasattr(dataset, "__len__"):
             return len(self.loader), len(dataset)
-        numbers = [checked_batch(self.read(batch) if self.read else batch, self.own_loss)[2] for batch in self.loader]
+        numbers = [self.checked(batch)[2] for batch in self.loader]
         return len(numbers), 1 + max(int(index.max()) for index in numbers)
 
 # %% ../nbs/41_outside.ipynb #cell-011
@@ -120,11 +140,17 @@ def by_role(name: str, given, roles: Iterable) -> dict:
     return {role: given.get(role, given.get(general[role])) for role in roles}
 
 # %% ../nbs/41_outside.ipynb #cell-014
+def _part(key, value):
+    "What stands in a network's output at a key, or under a name."
+    return getattr(value, key) if isinstance(key, str) and hasattr(value, key) else value[key]
+
+
 class Logits:
     "Finds the logits in what a network returns, and checks them. Raises: ValueError that names the network."
-    def __init__(self, role: str, find, labels: int, others: dict):
+    def __init__(self, role: str, find, labels: int, others: dict, exact: bool = False):
         self.role, self.labels, self.others = role, labels, others  # others: role -> classes, to compare
-        self.find = find if find is None or callable(find) else operator.itemgetter(find)
+        self.exact = exact  # soft labels say how many classes there are
+        self.find = find if find is None or callable(find) else partial(_part, find)
 
     def part(self, value):
         "The part that `logits=` names. Raises: ValueError where there is none."
@@ -132,18 +158,20 @@ class Logits:
             return self.find(value) if self.find else value
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"logits of the {self.role}: nothing there ({type(error).__name__}: {error}) in what it "
-                             f"returns, {described(value)}") from error
+                             f"returns, {described(value)}; a function finds any part: lambda out: ...") from error
 
     def __call__(self, value) -> torch.Tensor:
         z = self.part(value)
         if not isinstance(z, torch.Tensor) or z.ndim != 2 or not z.is_floating_point():
             found = "logits() gives" if self.find else "it returns"
-            raise ValueError(f"{self.role}: {found} {described(z)}; logits (B, classes) are needed. "
-                             f"Say where they are: logits={{{self.role!r}: 0}}, a key or a function")
+            raise ValueError(f"{self.role}: {found} {described(z)}; logits (B, classes) are needed. Say where they "
+                             f"are: logits={{{self.role!r}: 0}}, a key, or a function where it depends on the mode")
         self.others[self.role] = z.shape[1]
         if len(set(self.others.values())) > 1:
             known = ", ".join(f"the {role} {k}" for role, k in self.others.items())
             raise ValueError(f"student and teacher: they know different numbers of classes, {known}")
+        if self.exact and z.shape[1] != self.labels + 1:
+            raise ValueError(f"{self.role}: it knows {z.shape[1]} classes; the loader's soft labels {self.labels + 1}")
         if z.shape[1] <= self.labels:
             raise ValueError(f"{self.role}: it knows {z.shape[1]} classes; "
                              f"the loader's first labels go up to {self.labels}")
@@ -198,7 +226,7 @@ def _embedding(net: nn.Module, x: torch.Tensor) -> list[str]:
     linear = [tap for tap in calls if isinstance(modules[parse_tap(tap, modules).module], nn.Linear)]
     if linear:
         with evaluating(net):
-            value, output = Watch(net, (linear[-1], "output"))(x)
+            value, output = Watch(net, (linear[-1], "output"))(x.clone())
         if isinstance(output, torch.Tensor) and value.shape == output.shape and torch.equal(value, output):
             return [f"{linear[-1]}:input"]
     raise ValueError("what it returns is not what a last linear layer returns")
@@ -233,7 +261,9 @@ def found_places(
     if given is not None:
         return as_places(role, given, kind)
     try:
-        found = PLACES[kind][0](net, x)
+        found = PLACES[kind][0](net, x.clone())
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"{role}: {type(net).__name__} fails on images {tuple(x.shape)} {x.dtype}: {error}") from error
     except ValueError as error:
         form = "[(first tap, last tap), ...]" if kind == "flows" else "[tap, ...]"
         raise ValueError(f"taps of the {role}: {error}. Name them: taps={{{role!r}: {form}}}; "
@@ -247,8 +277,9 @@ def seen_values(role: str, outside: Outside, places: dict, x: torch.Tensor) -> d
 
     `places`: kind -> places. Raises: ValueError for a value that is none of its kind."""
     kinds = {tap: kind for kind, named in places.items() for place in named for tap in place}
+    # a copy of the images: a network may write into them
     with evaluating(outside.net), torch.random.fork_rng(devices=[]):
-        *values, output = outside.called(Watch(outside.net, (*kinds, "output")), x)
+        *values, output = outside.called(Watch(outside.net, (*kinds, "output")), x.clone())
         output = outside.named("output", output)
     for tap, value in zip(kinds, values):
         _, ndim, expected = PLACES[kinds[tap]]
@@ -272,7 +303,7 @@ class Recalled(Outside):
             self._leaves += [leaf] if value.requires_grad else []
             return leaf
         if isinstance(value, dict):
-            return type(value)((key, self._leaf(part)) for key, part in value.items())
+            return {key: self._leaf(part) for key, part in value.items()}
         return tuple(map(self._leaf, value)) if isinstance(value, (tuple, list)) else value
 
     def forward(self, x: torch.Tensor):
@@ -302,14 +333,16 @@ def tried(stage: Stage, outside: dict, values: dict, b: Batch, loaded: Loaded, l
     "The first update of a stage, without it, on values that were seen. Raises: ValueError that names stage and cause."
     device, about = b.x.device, f"stage {stage.name!r} on the first {len(b.x)} images"
     modules = {role: Recalled(outside[role], values[role]) if role in outside
-               else build(net.arch, thaw(net.args), stream(0, "", role)).to(device)
+               else build(net.arch, thaw(net.args), stream(0, "", role)).to(b.x)
                for role, net in stage.nets + stage.helpers}
     players = Players(modules, stage, 0, "float32", device, loss=loss)
     players.batches, players.batch = loaded, b
     try:
         losses = _losses(next(iter(registered(stage).make(players, b, Parameters(stage), 0.0))))
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{about}: {error}") from error
+    if not all(isinstance(part, torch.Tensor) and part.ndim == 0 for part in losses):
+        raise ValueError(f"{about}: the loss is {', '.join(map(described, losses))}; one number is needed")
     leaves = [leaf for role in stage.train for leaf in modules[role].leaves()]
     for part in losses:
         if not part.isfinite():

@@ -167,12 +167,12 @@ class Outside(nn.Module):
         "how(x), a forward of the network. Raises: ValueError that says what it got."
         try:
             return how(x)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) or str(error).startswith("taps"):
                 raise
             weights = ", ".join(sorted({f"{q.dtype} on {q.device}" for q in self.net.parameters()})) or "none"
             raise ValueError(f"{self.role}: {type(self.net).__name__} fails on images {tuple(x.shape)} {x.dtype} on "
-                             f"{x.device} (its weights: {weights}): {error}") from error
+                             f"{x.device} (its weights: {weights}): {type(error).__name__}: {error}") from error
 
     def forward(self, x: torch.Tensor):
         "The output for x (B, C, H, W)."
@@ -347,7 +347,8 @@ class Players(Memory):
         learning, nets, self.players = {*stage.train, *thaw(stage.helpers)}, thaw(stage.nets), {}
         for role, net in modules.items():
             # equal for the same frozen network in another run
-            identity = (nets[role].arch, nets[role].args, frozen[role]) if role in frozen else None
+            known = role in frozen and not isinstance(net, Outside)  # its forward may be its own, whatever its weights
+            identity = (nets[role].arch, nets[role].args, frozen[role]) if known else None
             self.players[role] = (Learner if role in learning else Frozen)(role, net, self, identity)
 
     def __getattr__(self, role: str) -> Player:

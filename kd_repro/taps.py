@@ -372,7 +372,7 @@ def tap_shapes(net: nn.Module, example: torch.Tensor) -> dict:
         for name, module in modules.items():
             hooks += [module.register_forward_hook(after(name))] if name else []
         with evaluating(net):
-            output = net(example)
+            output = net(example.clone() if isinstance(example, torch.Tensor) else example)
     finally:
         for hook in hooks:
             hook.remove()

@@ -24,7 +24,7 @@ def weights_sha256(
 ) -> str:
     "SHA-256 over names, types, shapes and bytes of a state dict."
     sha = hashlib.sha256()
-    for name in sorted(state):
+    for name in sorted(name for name, value in state.items() if isinstance(value, torch.Tensor)):
         t = state[name].detach().cpu().contiguous()
         sha.update(f"{name}{t.dtype}{tuple(t.shape)}".encode())
         sha.update(t.view(-1).view(torch.uint8).numpy().data if t.numel() else b"")
