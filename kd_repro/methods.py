@@ -223,6 +223,8 @@ def _ordered(method, last) -> tuple[str, tuple, dict]:
     if first and not main:
         main = _names("last", METHODS[first[0]].last if last is None else last)
         along = METHODS[first[0]].last_p if last is None else {}
+    if len(alone := [n for n in main if METHODS[n].teachers == (0, 0)]) > 1:
+        raise ValueError(f"method: {' and '.join(alone)} all learn from the labels alone, which count once; give one")
     if first and "selective" in main:
         raise ValueError("last: selective has a stage of its own before it; it can follow nothing")
     if bad := [n for n in main if METHODS[n].last]:
