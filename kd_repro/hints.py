@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hint_loss', 'regressor', 'mapped', 'hint', 'hint_schedule', 'hint_stage', 'hint_main', 'fitnet_run', 'attention_map',
            'attention_loss', 'attention', 'attention_run', 'attention_first_run', 'activation_boundary_loss',
-           'connector', 'activation_boundary', 'activation_boundary_run']
+           'connector', 'activation_boundary', 'activation_boundary_run', 'activation_boundary_ce_run']
 
 # %% ../nbs/32_hints.ipynb #cell-002
 import torch
@@ -17,7 +17,7 @@ from .core import widen
 from .models import network
 from .players import before_relu, last_taps, sections_of
 from .recipes import SHORT, SURVEY_FIRST, Setting, joint_run, student_and_teacher, two_stage_run
-from .runs import Run, Stage, objective
+from .runs import NetSpec, Run, Stage, objective, thaw
 
 # %% ../nbs/32_hints.ipynb #cell-011
 def _check_lists(fs, ft, weights, form="paper"):
@@ -239,11 +239,12 @@ def connector(
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
 
 # %% ../nbs/32_hints.ipynb #cell-127
-@objective(weights=(.25, .5, 1.0), scale=3e-3, margin=1.0)
+@objective(weights=(.25, .5, 1.0), scale=3e-3, margin=1.0, after_relu=False)
 def activation_boundary(n, b, p, t):
     "Which side of zero each unit is on, before the ReLU; stage 1. Source: Heo et al. 2019."
     sections = sections_of(n)
-    fs, ft = (n[role](b.x, before_relu(n, role, sections)) for role in ("student", "teacher"))
+    fs = n.student(b.x, (last_taps if p.after_relu else before_relu)(n, "student", sections))
+    ft = n.teacher(b.x, before_relu(n, "teacher", sections))
     yield activation_boundary_loss(mapped(n, sections, "connector", fs), ft, p.margin, [p.scale * w for w in p.weights])
 
 # %% ../nbs/32_hints.ipynb #cell-129
@@ -253,5 +254,19 @@ def activation_boundary_run(s: Setting, depths: tuple, seed: int) -> Run:
     Source: Heo et al. 2019."""
     nets = student_and_teacher(s, depths)
     return s.run("activation_boundary",
-                 [s.stage("pretrain", "activation_boundary", nets, SURVEY_FIRST if s.survey else SHORT),
+                 [s.stage("pretrain", "activation_boundary", nets, SHORT),
                   s.stage("main", "kd", nets, s.full, p=dict(w_hard=0.0, w_soft=1 / 9, T=3.0))], seed)
+
+
+def activation_boundary_ce_run(s: Setting, depths: tuple, seed: int, recipe: str = "activation_boundary_ce") -> Run:
+    """Activation boundaries behind connectors, then the labels alone: the form of the survey's author.
+
+    Source: Lee, KD_methods_with_TF: a 1x1 convolution and a batch norm on each map of the student, whatever the widths,
+    taken after the ReLU; weights 1, 2, 4."""
+    nets = student_and_teacher(s, depths)
+    width = lambda role, k: 2**(k - 1) * thaw(nets[role].args)["width"]
+    connectors = {f"connector{k}": NetSpec("connector", dict(in_channels=width("student", k),
+                                                             out_channels=width("teacher", k))) for k in (1, 2, 3)}
+    first = s.stage("pretrain", "activation_boundary", nets, SURVEY_FIRST if s.survey else SHORT,
+                    p=dict(weights=(1.0, 2.0, 4.0), after_relu=True), helpers=connectors)
+    return two_stage_run(s, recipe, [first], depths[1], seed)

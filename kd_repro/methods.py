@@ -58,7 +58,8 @@ class Method:
 
     def defaults(self) -> dict:
         "Its parameters; `...` marks one without default."
-        hidden = {"groups", "sections", "endpoints"} | ({"w_features"} if "w_features" not in self.p else set())
+        hidden = {"groups", "sections", "endpoints", "stem", "logits", "after_relu"}
+        hidden |= {"w_features"} - self.p.keys()
         return ({name: value for name, value in OBJECTIVES[self.objective].defaults.items() if name not in hidden}
                 | self.p)
 
@@ -91,7 +92,7 @@ METHODS: dict[str, Method] = {
     "dense_fsp": Method("fsp", "flows of all spans of sections, from bottom to top. Yeo et al. 2018",
                         p=dict(weight=None, grouping="by_start"), **_FLOW),
     "kd_svd": Method("kd_svd", "relations of singular vectors of consecutive maps. Lee et al. 2018", ("maps",),
-                     connect=True, joins=False),
+                     connect=True, p=dict(weight=None), joins=False),
     "rkd": Method("rkd", "distances and angles between images. Park et al. 2019", ("embedding",)),
     "selective": Method("selective", "embeddings of images that a minimum cut selects. Ge et al. 2019",
                         ("embedding", "classes", "index"), connect=True, p=dict(weight=.1, discard=.15), joins=False),
@@ -438,7 +439,9 @@ def stages_of(s: Setup) -> list[Stage]:
         used |= own
     if len(main) == 1:
         name = main[0]
-        nets, p, objective = s.nets(name), s.plan.p[name], METHODS[name].objective
+        nets, p, objective = s.nets(name), dict(s.plan.p[name]), METHODS[name].objective
+        if name == "kd_svd" and p["weight"] is None:  # its authors sum over the batch
+            p["weight"] = float(s.batch or 128)
         if METHODS[name].teachers == (0, 0):
             nets = {role: net for role, net in nets.items() if role in s.students}
     else:

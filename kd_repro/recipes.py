@@ -23,7 +23,7 @@ FLOW = {"cifar10": ((1e-3, 11_000), (1e-4, 16_000), (1e-5, 21_000)),   # stage 1
 
 # the survey author's 100 epochs, drops at 30, 60 and 80 %
 SURVEY = ((.1, 11_730), (.01, 23_460), (.001, 31_280), (1e-4, 39_100))
-SURVEY_FIRST = ((.1, 15_640),)  # his 40 epochs of stage 1; their rates are not printed
+SURVEY_FIRST = ((.1, 15_640),)  # his 40 epochs of stage 1, as in his code: at .1 throughout
 CUB = ((.1, 10_000), (.01, 20_000), (.001, 30_000))           # fine-tuning and transfer, Yim et al., section 4.3
 
 

@@ -7,6 +7,7 @@ __all__ = ['rkd_distance_loss', 'rkd_angle_loss', 'rkd', 'rkd_run', 'kd_svd_loss
 
 # %% ../nbs/36_relations.ipynb #cell-002
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -85,19 +86,19 @@ def rkd_angle_loss(
         return F.smooth_l1_loss(*cosines)
 
 # %% ../nbs/36_relations.ipynb #cell-036
-@objective(w_distance=25.0, w_angle=50.0, w_hard=1.0)
+@objective(w_distance=25.0, w_angle=50.0, w_hard=1.0, logits=False)
 def rkd(n, b, p, t):
-    "Distances and angles of L2-normalised embeddings. Source: Park et al. 2019."
-    (z_s, e_s), (e_t,) = (n.student(b.x, ("output", embedding_of(n, "student"))),
-                          n.teacher(b.x, (embedding_of(n, "teacher"),)))
+    "Distances and angles of L2-normalised embeddings, or logits. Source: Park et al. 2019."
+    tap = lambda role: "output" if p.logits else embedding_of(n, role)
+    (z_s, e_s), (e_t,) = n.student(b.x, ("output", tap("student"))), n.teacher(b.x, (tap("teacher"),))
     e_s, e_t = F.normalize(e_s.float()), F.normalize(e_t.float())
     yield (p.w_hard * n.task(z_s, b.y) + p.w_distance * rkd_distance_loss(e_s, e_t)
            + p.w_angle * rkd_angle_loss(e_s, e_t))
 
 # %% ../nbs/36_relations.ipynb #cell-037
-def rkd_run(s: Setting, depths: tuple, seed: int) -> Run:
+def rkd_run(s: Setting, depths: tuple, seed: int, **p) -> Run:
     "Distances and angles beside the labels. Source: Park et al. 2019."
-    return joint_run(s, "rkd", "rkd", depths, seed)
+    return joint_run(s, "rkd", "rkd", depths, seed, p=p)
 
 # %% ../nbs/36_relations.ipynb #cell-053
 def _directions(
@@ -203,7 +204,8 @@ def kd_svd_loss(
 def clip_to_task(
     task: list,  # gradients of the task loss, one for each parameter tensor, None where it does not reach
     transfer: list,  # gradients of the transfer loss for the same tensors, None where it does not reach
-    epoch: float,  # iteration · batch / N, in epochs, >= 0
+    epoch: float,  # iteration · batch / N, in epochs, >= 0; the authors round it down
+    counted: Callable | None = None,  # gets ("clipped", how many tensors were), then ("both", how many both reach)
 ) -> list:  # one gradient for each tensor, of the task gradient's dtype; None where task has None
     """Task gradient plus transfer gradient, the latter clipped for each tensor to the task's norm times sigmoid(epoch).
 
@@ -216,7 +218,7 @@ def clip_to_task(
         raise ValueError(f"transfer: got {len(transfer)} gradient(s); expected {len(task)} as in task")
     if not 0 <= epoch < math.inf:
         raise ValueError(f"epoch: got {epoch}; expected a finite number >= 0")
-    share, joined = 1 / (1 + math.exp(-epoch)), []
+    share, joined, clipped = 1 / (1 + math.exp(-epoch)), [], []
     for i, (g, h) in enumerate(zip(task, transfer)):
         if g is None or h is None:
             joined.append(g)
@@ -225,19 +227,24 @@ def clip_to_task(
             raise ValueError(f"transfer[{i}]: got shape {tuple(h.shape)}; expected {tuple(g.shape)} as in task[{i}]")
         norm, limit = [torch.linalg.vector_norm(_exact(x, x)[0]) for x in (h, g)]
         limit = share * limit
+        clipped.append(norm > limit)
         joined.append(g + (limit / torch.maximum(norm, limit).clamp(min=torch.finfo(norm.dtype).tiny) * h).to(g.dtype))
+    if counted and clipped:
+        clipped = torch.stack(clipped)
+        counted("clipped", clipped.sum())
+        counted("both", torch.ones_like(clipped).sum())
     return joined
 
 # %% ../nbs/36_relations.ipynb #cell-097
-@objective(k=1, weight=1.0)
+@objective(k=1, weight=1.0, stem=True)
 def kd_svd(n, b, p, t):
     "Singular vectors of the stem's and the sections' maps, gradients clipped to the task's. Source: Lee et al. 2018."
-    (z_s, *fs), ft = (n.student(b.x, ("output", *consecutive_taps(n, "student"))),
-                      n.teacher(b.x, consecutive_taps(n, "teacher")))
+    taps = lambda role: consecutive_taps(n, role)[0 if p.stem else 1:]
+    (z_s, *fs), ft = n.student(b.x, ("output", *taps("student"))), n.teacher(b.x, taps("teacher"))
     yield {"student": Joined([n.task(z_s, b.y), p.weight * kd_svd_loss(fs, ft, p.k)],
-                             partial(clip_to_task, epoch=b.epoch))}
+                             partial(clip_to_task, epoch=math.floor(b.epoch), counted=n.count))}
 
 # %% ../nbs/36_relations.ipynb #cell-098
-def kd_svd_run(s: Setting, depths: tuple, seed: int) -> Run:
-    "Singular vectors beside the labels. Source: Lee et al. 2018."
-    return joint_run(s, "kd_svd", "kd_svd", depths, seed)
+def kd_svd_run(s: Setting, depths: tuple, seed: int, **p) -> Run:
+    "Singular vectors beside the labels, summed over the batch. Source: Lee et al. 2018, and their code."
+    return joint_run(s, "kd_svd", "kd_svd", depths, seed, p=dict(weight=float(s.batch)) | p)

@@ -256,17 +256,24 @@ def choose(n, b, p, t):
     yield  # an objective is a generator; this one has no loss
 
 # %% ../nbs/38_selection.ipynb #cell-082
-@objective(weight=1.0, w_hard=1.0, everything=False)
+@objective(weight=1.0, w_hard=1.0, everything=False, random=False)
 def selective(n, b, p, t):
     """Cross-entropy on all images and regression to the teacher's embedding on the selected ones.
 
     Source: Ge et al. 2019."""
+    kept = n.once(_shuffled, n) if p.random else None if p.everything else n.selection.net.keep
     z_s, e_s = n.student(b.x, ("output", embedding_of(n, "student")))
-    keep = torch.ones_like(b.y, dtype=torch.bool) if p.everything else n.selection.net.keep[b.ids]
+    keep = torch.ones_like(b.y, dtype=torch.bool) if kept is None else kept[b.ids]
     n.count("taught", keep.sum())
     task = p.w_hard * n.task(z_s, b.y)
     e_t, = n.teacher(b.x, (embedding_of(n, "teacher"),))
     yield task + p.weight * hint_loss([e_s[keep]], [e_t[keep]]) * keep.float().mean() if keep.any() else task
+
+
+def _shuffled(n) -> Tensor:
+    "As many images as were selected, drawn at random once in a stage."
+    keep = n.selection.net.keep
+    return keep[torch.randperm(len(keep), generator=n.stream("random selection")).to(keep.device)]
 
 # %% ../nbs/38_selection.ipynb #cell-084
 def selection_stage(s: Setting, nets: dict, **p) -> Stage:

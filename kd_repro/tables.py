@@ -11,10 +11,12 @@ __all__ = ['AUTHORS_PAIR', 'FORTIETH', 'THOUSANDTH', 'TABLES', 'minimization', '
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 from .constraint import KNOWLEDGE, constraint_run
 from .flow import dense_fsp_run, dense_stages, equal_cost_run, flow_stage, fsp_run, fsp_stage
 from kd_repro.hints import (
+    activation_boundary_ce_run,
     activation_boundary_run,
     attention_first_run,
     attention_run,
@@ -30,9 +32,11 @@ from kd_repro.recipes import (
     Setting,
     joint_run,
     main_stage,
+    schedule,
     scratch_run,
     shared_runs,
     stopped_teacher,
+    stretched,
     student_and_teacher,
     teacher_of,
 )
@@ -108,6 +112,12 @@ def gallery(s: Setting, depths: tuple) -> dict[str, list]:
             "dense_fsp": [s.run("dense_fsp_stage1", dense_stages(s, nets), 1, test=False)]}
 
 # %% ../nbs/50_tables.ipynb #cell-013
+def _as_long_as_fsp(s: Setting, student: NetSpec, first: tuple, seed: int) -> Run:
+    "Our control: the student from scratch for as many iterations as FSP's two stages together, by CUB's schedule."
+    total = sum(schedule(pieces, s.factor)["iterations"] for pieces in (first, CUB))
+    return s.run("scratch_equal_cost", [main_stage(s, student, stretched(CUB, total))], seed)
+
+
 def _birds(s: Setting) -> dict[str, list]:
     "34 layers teach 20 on CUB-200-2011. Source: Yim et al. 2017, section 4.3."
     s = replace(s, family="cub200")
@@ -120,6 +130,7 @@ def _birds(s: Setting) -> dict[str, list]:
     nets = {"student": net("student"), "teacher": net("teacher", weights=tuned)}
     first = flow_stage(nets, [[(k, k) for k in (1, 2, 3, 4)]], 1.0, p=dict(form="field"), **s.options(SHORT))
     return {"scratch": [labels("scratch", net("student"), i) for i in s.seeds],
+            "scratch_equal_cost": [_as_long_as_fsp(s, net("student"), SHORT, i) for i in s.seeds],
             "fitnet": [s.run("fitnet", [hint_stage(s, nets, 35_000), hint_main(s, nets, CUB)], i) for i in s.seeds],
             "fsp": [s.run("fsp", [first, main_stage(s, nets["student"], CUB)], i) for i in s.seeds],
             "teacher_from_scratch": [labels("teacher_from_scratch", net("teacher"), i) for i in s.seeds],
@@ -127,7 +138,7 @@ def _birds(s: Setting) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-014
 def transfer(s: Setting, depths: tuple) -> dict[str, list]:
-    "Rows of the transfer table."
+    "Rows of the transfer table, with the plain student for as many iterations as FSP."
     if s.scale == "paper":
         return _birds(s)
     if s.scale == "smoke":
@@ -138,6 +149,7 @@ def transfer(s: Setting, depths: tuple) -> dict[str, list]:
     tuned = s.run("teacher_fine_tuned", [main_stage(s, s.net(t, weights=teacher_of(source, t), fresh=("fc",)), CUB)], 0)
     nets = {"student": s.net(d), "teacher": s.net(t, weights=tuned)}
     return {"scratch": [scratch_run(s, d, i, "scratch", CUB) for i in s.seeds],
+            "scratch_equal_cost": [_as_long_as_fsp(s, s.net(d), s.first, i) for i in s.seeds],
             "fitnet": [s.run("fitnet", [hint_stage(s, nets, 35_000), hint_main(s, nets, CUB)], i) for i in s.seeds],
             "fsp": [s.run("fsp", [fsp_stage(s, nets), main_stage(s, s.net(d), CUB)], i) for i in s.seeds],
             "teacher_from_scratch": [scratch_run(s, t, i, "teacher_from_scratch", CUB) for i in s.seeds],
@@ -156,6 +168,7 @@ def comparison(s: Setting, depths: tuple) -> dict[str, list]:
             "attention": [attention_run(s, depths, i) for i in s.seeds],
             "attention_first": [attention_first_run(s, depths, i) for i in s.seeds],
             "activation_boundary": [activation_boundary_run(s, depths, i) for i in s.seeds],
+            "activation_boundary_ce": [activation_boundary_ce_run(s, depths, i) for i in s.seeds],
             "fsp": [fsp_run(s, depths, i) for i in s.seeds],
             "dense_fsp": [dense_fsp_run(s, depths, i) for i in s.seeds],
             "kd_svd": [kd_svd_run(s, depths, i) for i in s.seeds],
@@ -178,24 +191,27 @@ def _watched(run: Run) -> Run:
 AUTHORS_PAIR = "32x4 to 8x4, CIFAR-100"
 
 def _authors(s: Setting) -> dict[str, list]:
-    """The survey author's pair with his weights: .7 and .3 without T² for soft-logits, β/2 of a mean of squares for
-    attention."""
+    """The survey author's pair as his code has it (Lee, KD_methods_with_TF).
+
+    .7 and .3 without T² for soft-logits; β/2 of a mean of squares for attention; FSP on two pairs, from section end to
+    section end; KD-SVD on three maps; RKD on the logits."""
     nets, depths = student_and_teacher(s, (32, 8)), (32, 8)
     first = s.stage("pretrain", "hint", nets, s.first, p=dict(sections=(1, 2, 3), form="field"))
     return {"scratch": [scratch_run(s, 8, i, "scratch") for i in s.seeds],
             "kd": [kd_run(s, depths, i, w_hard=.7, w_soft=.3 / 16) for i in s.seeds],
             "fitnet_3_losses": [s.run("fitnet_3_losses", [first, main_stage(s, s.net(8))], i) for i in s.seeds],
             "attention": [attention_run(s, depths, i, form="field", beta=500.0) for i in s.seeds],
-            "activation_boundary": [activation_boundary_run(s, depths, i) for i in s.seeds],
-            "fsp": [fsp_run(s, depths, i) for i in s.seeds],
-            "kd_svd": [kd_svd_run(s, depths, i) for i in s.seeds],
-            "rkd": [rkd_run(s, depths, i) for i in s.seeds],
+            "activation_boundary": [activation_boundary_ce_run(s, depths, i, "activation_boundary") for i in s.seeds],
+            "fsp": [fsp_run(s, depths, i, p=dict(groups=(((2, 2), (3, 3)),), endpoints="input")) for i in s.seeds],
+            "kd_svd": [kd_svd_run(s, depths, i, stem=False) for i in s.seeds],
+            "rkd": [rkd_run(s, depths, i, logits=True, w_distance=50.0, w_angle=100.0) for i in s.seeds],
             "teacher": [teacher_of(s, 32)]}
 
 # %% ../nbs/50_tables.ipynb #cell-020
 def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
     """Selective KD as the survey draws it: a student on small images, a teacher on large ones. First the student alone,
-    then fine-tuned with the teacher's embeddings: none (control), of all images, of the selected ones."""
+    then fine-tuned with the teacher's embeddings: none (control), of all images, of the selected ones,
+    of as many at random (control)."""
     nets, fine = student_and_teacher(s, depths), ((.01, 16_000), (.001, 21_000))
     small = dict(views={"student": "low_resolution"})
     select = selection_stage(s, nets)
@@ -211,6 +227,8 @@ def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
                                      everything=True) for i in s.seeds],
             "selective_kd": [tuned("selective_kd", i, "selective", {"teacher": nets["teacher"]} | chosen, [select],
                                    weight=.1) for i in s.seeds],
+            "random_embeddings": [tuned("random_embeddings", i, "selective", {"teacher": nets["teacher"]} | chosen,
+                                        [select], weight=.1, random=True) for i in s.seeds],
             "high_resolution": [scratch_run(s, depths[1], i, "scratch") for i in s.seeds],
             "teacher": [teacher_of(s, depths[0])]}
 
@@ -271,7 +289,8 @@ def multi_teacher(s: Setting, depths: tuple) -> dict[str, list]:
     "The report's panels, each with students of one depth."
     t, d = depths
     panels = dict(logits_ensemble=ensemble_run, feature_ensemble=feature_ensemble_run, unified=unified_run,
-                  noisy=noisy_run, dropped=dropped_run, heterogeneous=heterogeneous_run)
+                  noisy=noisy_run, dropped=dropped_run, heterogeneous=heterogeneous_run,
+                  heterogeneous_random=partial(heterogeneous_run, recipe="heterogeneous_random", random=True))
     return {"scratch": [scratch_run(s, d, i, "scratch") for i in s.seeds],
             "kd": [kd_run(s, depths, i) for i in s.seeds],
             **{row: [panel(s, depths, i) for i in s.seeds] for row, panel in panels.items()},

@@ -270,13 +270,16 @@ def lowest_entropy(
     return z[index, torch.arange(z.shape[1], device=z.device)], index
 
 # %% ../nbs/40_teachers.ipynb #cell-096
-@objective(w_hard=.1, w_soft=.9, T=4.0, w_features=0.0)
+@objective(w_hard=.1, w_soft=.9, T=4.0, w_features=0.0, random=False)
 def heterogeneous(n, b, p, t):
     "Teachers of several architectures: each image listens to the least uncertain one. Source: Shen et al. 2019."
     roles, ends = teachers_of(n), lambda role: last_taps(n, role, sections_of(n)[-1:]) if p.w_features else ()
     z_s, *f_s = n.student(b.x, ("output", *ends("student")))
     told = [n[role](b.x, ("output", *ends(role))) for role in roles]
     z_s, (z_t, who) = z_s.float(), lowest_entropy([z.float() for z, *_ in told])
+    if p.random:  # the control: each image listens to one of them, whoever it is
+        who = torch.randint(len(roles), who.shape, generator=n.stream(f"choice/{b.index}")).to(who.device)
+        z_t = torch.stack([z.float() for z, *_ in told])[who, torch.arange(len(who), device=who.device)]
     for k, role in enumerate(roles):
         n.count(f"listened to {role}", (who == k).sum())
     loss = p.w_hard * n.task(z_s, b.y) + p.w_soft * kd_loss(z_s, z_t, p.T)
@@ -286,11 +289,11 @@ def heterogeneous(n, b, p, t):
     yield loss
 
 # %% ../nbs/40_teachers.ipynb #cell-097
-def heterogeneous_run(s: Setting, depths: tuple, seed: int) -> Run:
+def heterogeneous_run(s: Setting, depths: tuple, seed: int, recipe: str = "heterogeneous", **p) -> Run:
     "Teachers of three depths: each image listens to the least uncertain one. Source: Mulla 2022, panel (f)."
     mixed = {f"teacher{k}": s.net(depth, weights=teacher_of(s, depth))
              for k, depth in enumerate((depths[0], 20, 14), 1)}
-    return joint_run(s, "heterogeneous", "heterogeneous", depths, seed, mixed, dict(w_features=1.0), _regressors(s))
+    return joint_run(s, recipe, "heterogeneous", depths, seed, mixed, dict(w_features=1.0) | p, _regressors(s))
 
 # %% ../nbs/40_teachers.ipynb #cell-103
 class Gate(nn.Module):
