@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONVENTIONS', 'soft_targets', 'label_loss', 'kd_loss', 'translate', 'mean_soft_targets', 'kd', 'kd_run',
-           'assistant_run', 'growing_run', 'rekd_run', 'strided_run', 'mutual_loss', 'mutual', 'mutual_run',
-           'smoothed_labels', 'virtual_teacher', 'virtual', 'smoothing', 'edited_label', 'wskd', 'wskd_run']
+           'some_labels', 'some_labels_run', 'assistant_run', 'growing_run', 'rekd_run', 'strided_run', 'mutual_loss',
+           'mutual', 'mutual_run', 'smoothed_labels', 'virtual_teacher', 'virtual', 'smoothing', 'edited_label', 'wskd',
+           'wskd_run']
 
 # %% ../nbs/30_logits.ipynb #cell-002
 import inspect
@@ -157,6 +158,22 @@ def kd_run(s: Setting, depths: tuple, seed: int, recipe: str = "kd", teacher: Ru
     "Soft targets of the usual teacher, or of a given run of the first depth. Source: Hinton et al. 2015."
     return joint_run(s, recipe, "kd", depths, seed, {"teacher": s.net(depths[0], weights=teacher)} if teacher else None,
                      p)
+
+# %% ../nbs/30_logits.ipynb #4e7d751b
+@objective(labelled=..., w_hard=.1, w_soft=.9, T=4.0)
+def some_labels(n, b, p, t):
+    "Soft targets of one teacher for all images, cross-entropy where there is a label. Source: Lee, survey; ours."
+    z_s, z_t = n.student(b.x).float(), n.teacher(b.x)
+    known = (b.ids < p.labelled).float()
+    n.count("labelled", known.sum())
+    hard = (F.cross_entropy(z_s, b.y, reduction="none") * known).sum() / known.sum().clamp(min=1)
+    yield p.w_hard * hard + p.w_soft * kd_loss(z_s, z_t, p.T)
+
+
+def some_labels_run(s: Setting, depths: tuple, seed: int, recipe: str, teacher: Run | None = None) -> Run:
+    "Labels for a tenth of the images, soft targets for all, of the usual teacher or of a given run."
+    teachers = {"teacher": s.net(depths[0], weights=teacher)} if teacher else None
+    return joint_run(s, recipe, "some_labels", depths, seed, teachers, dict(labelled=s.n_train // 10))
 
 # %% ../nbs/30_logits.ipynb #cell-085
 def assistant_run(s: Setting, depths: tuple, seed: int) -> Run:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUTHORS_PAIR', 'FORTIETH', 'THOUSANDTH', 'TABLES', 'minimization', 'improvement', 'fast_optimization', 'figure3',
            'gallery', 'transfer', 'comparison', 'low_resolution', 'constraint', 'relations', 'attention_maps',
-           'variants', 'keras_nets', 'multi_teacher', 'questions', 'ablation', 'Table', 'rows']
+           'combined', 'variants', 'keras_nets', 'multi_teacher', 'questions', 'ablation', 'Table', 'rows']
 
 # %% ../nbs/50_tables.ipynb #cell-002
 from collections.abc import Callable
@@ -24,7 +24,17 @@ from kd_repro.hints import (
     hint_main,
     hint_stage,
 )
-from .logits import assistant_run, growing_run, kd_run, mutual_run, rekd_run, strided_run, wskd_run
+from kd_repro.logits import (
+    assistant_run,
+    growing_run,
+    kd_run,
+    mutual_run,
+    rekd_run,
+    some_labels_run,
+    strided_run,
+    wskd_run,
+)
+from .methods import combined_run
 from kd_repro.recipes import (
     CUB,
     SCALES,
@@ -247,6 +257,37 @@ def attention_maps(s: Setting, depths: tuple) -> dict[str, list]:
     "Three nets of rising accuracy."
     return {f"resnet{depth}": [scratch_run(s, depth, i, f"resnet{depth}") for i in s.seeds] for depth in (8, 14, 26)}
 
+# %% ../nbs/50_tables.ipynb #b2b6a321
+def combined(s: Setting, depths: tuple) -> dict[str, list]:
+    """Soft targets added to another knowledge, which keeps its own weight; and labels for a tenth of the images, which
+    changes no number of iterations."""
+    d, tenth = depths[1], replace(s, part="tenth")
+    few = scratch_run(tenth, depths[0], 0, "teacher_tenth")
+    soft = ("kd", {}, "")
+    nets = lambda make, *args, **more: [make(s, depths, i, *args, **more) for i in s.seeds]
+    first = lambda i: fsp_run(s, depths, i).stages[0]
+    last = lambda i: kd_run(s, depths, i).stages[0]
+    return {"scratch": [scratch_run(s, d, i, "scratch") for i in s.seeds],
+            "scratch_equal_cost": nets(equal_cost_run),
+            "kd": nets(kd_run),
+            "fsp": nets(fsp_run),
+            "fsp_kd": [s.run("fsp_kd", [first(i), last(i)], i) for i in s.seeds],
+            "attention": nets(attention_run),
+            "attention_kd": nets(combined_run, "attention_kd", soft, ("attention", dict(w_hard=0.0), "maps")),
+            "rkd": nets(rkd_run),
+            "rkd_kd": nets(combined_run, "rkd_kd", soft, ("rkd", dict(w_hard=0.0), "embedding")),
+            "labels_tenth": [scratch_run(tenth, d, i, "labels_tenth") for i in s.seeds],
+            "kd_tenth": [_kd_of_a_tenth(s, depths, i) for i in s.seeds],
+            "kd_all": nets(some_labels_run, "kd_all"),
+            "kd_all_teacher_tenth": nets(some_labels_run, "kd_all_teacher_tenth", few),
+            "teacher_tenth": [few],
+            "teacher": [teacher_of(s, depths[0])]}
+
+
+def _kd_of_a_tenth(s: Setting, depths: tuple, seed: int) -> Run:
+    "Soft targets and labels on a tenth of the images, of the teacher that learned from all."
+    return kd_run(replace(s, part="tenth"), depths, seed, "kd_tenth", teacher_of(s, depths[0]))
+
 # %% ../nbs/50_tables.ipynb #cell-025
 def variants(s: Setting, depths: tuple) -> dict[str, list]:
     "Rows of the proposal, `<variant> <data set>`."
@@ -389,6 +430,7 @@ TABLES = {
     "survey_selective": Table("Lee, survey", "cifar10", (26, 8), low_resolution, lite=FORTIETH, smoke=THOUSANDTH),
     "survey_relations": Table("Lee, survey", "cifar10", (26, 8), relations, lite=FORTIETH, smoke=THOUSANDTH),
     "survey_constraint": Table("Lee, survey", "cifar10", (26, 8), constraint, lite=FORTIETH, smoke=THOUSANDTH),
+    "survey_combined": Table("Lee, survey", "cifar10", (26, 8), combined, lite=FORTIETH, smoke=THOUSANDTH),
     "proposal_variants": Table("Proposal 2022", "cifar10", (26, 8), variants, smoke=THOUSANDTH),
     "mulla2022_keras_cifar10": Table("Mulla 2022", "cifar10", (), keras_nets, lite=Fraction(1, 5), smoke=Fraction(1)),
     "mulla2022_multi_teacher": Table("Mulla 2022", "cifar10", (26, 8), multi_teacher, ("scratch", "kd"), FORTIETH,
