@@ -207,7 +207,8 @@ def rekd_run(s: Setting, depths: tuple, seed: int) -> Run:
                      {"teacher": s.net(small, weights=scratch_run(s, small, 0, "scratch"))})
 
 # %% ../nbs/30_logits.ipynb #cell-092
-def strided_run(s: Setting, which: str, seed: int, recipe: str, teacher: Run | None = None, p: dict = {}) -> Run:
+def strided_run(s: Setting, which: str, seed: int, recipe: str, teacher: Run | None = None, p: dict = {},
+                rate: float = 1e-3, optimizer: str = "adam") -> Run:
     "The report's teacher or student net; five epochs of its part of the data at `paper`. Source: Mulla 2022."
     shrink = 8 if s.scale == "smoke" else 1
     channels = {"teacher": (256, 512), "student": (64, 256)}
@@ -218,8 +219,8 @@ def strided_run(s: Setting, which: str, seed: int, recipe: str, teacher: Run | N
         return NetSpec("strided_cnn", sizes | dict(mean=set_.mean, std=set_.std), **more)
     batches, = scaled([5 * -(-s.n_train // 32)], s.factor)
     nets = {"student": net(which)} | ({"teacher": net("teacher", weights=teacher)} if teacher else {})
-    return s.run(recipe, [Stage("main", "kd" if teacher else "ce", nets, batches, [(1e-3, batches)], p,
-                                optimizer="adam", weight_decay=0.0, batch=32, augment=False)], seed)
+    return s.run(recipe, [Stage("main", "kd" if teacher else "ce", nets, batches, [(rate, batches)], p,
+                                optimizer=optimizer, weight_decay=0.0, batch=32, augment=False)], seed)
 
 # %% ../nbs/30_logits.ipynb #cell-095
 def mutual_loss(

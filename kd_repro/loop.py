@@ -169,8 +169,9 @@ class Logbook:
 # %% ../nbs/20_loop.ipynb #cell-049
 def _optimizer(stage: Stage, parameters: list) -> torch.optim.Optimizer:
     "A fresh optimiser."
-    if stage.optimizer == "adam":
-        return torch.optim.Adam(parameters, stage.rate(0), weight_decay=stage.weight_decay, fused=True)
+    if stage.optimizer.startswith("adam"):
+        eps = 1e-7 if stage.optimizer == "adam_keras" else 1e-8
+        return torch.optim.Adam(parameters, stage.rate(0), eps=eps, weight_decay=stage.weight_decay, fused=True)
     optimizer = torch.optim.SGD(parameters, stage.rate(0), stage.momentum, weight_decay=stage.weight_decay,
                                 nesterov=stage.nesterov, fused=True)
     for q in parameters if stage.momentum else ():

@@ -50,8 +50,8 @@ def _check_stage(stage: "Stage"):
     unknown = [r for r in stage.train if r not in roles]
     if unknown:
         raise ValueError(f"train {about}: no network {unknown[0]!r} among {sorted(roles)}")
-    if stage.optimizer not in ("sgd", "adam"):
-        raise ValueError(f"optimizer {about}: {stage.optimizer!r}; use 'sgd' or 'adam'")
+    if stage.optimizer not in ("sgd", "adam", "adam_keras"):
+        raise ValueError(f"optimizer {about}: {stage.optimizer!r}; use 'sgd', 'adam' or 'adam_keras'")
     for role, view in stage.views:
         if view not in VIEWS:
             raise ValueError(f"views {about}: no view {view!r} for {role!r}; there is {', '.join(VIEWS)}")
@@ -68,7 +68,7 @@ class Stage:
     p: tuple = ()             # parameters of the objective that differ from its defaults
     train: tuple = ("student",)  # roles that learn and are carried on to the next stage
     helpers: tuple = ()       # role -> NetSpec: learn in this stage too and are thrown away after it
-    optimizer: str = "sgd"    # sgd or adam
+    optimizer: str = "sgd"    # sgd, adam, or adam_keras, whose ε is 1e-7 in place of 1e-8
     momentum: float = 0.9     # of sgd
     nesterov: bool = False    # of sgd
     weight_decay: float = 1e-4

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUTHORS_PAIR', 'FORTIETH', 'THOUSANDTH', 'TABLES', 'minimization', 'improvement', 'fast_optimization', 'figure3',
            'gallery', 'transfer', 'comparison', 'low_resolution', 'constraint', 'relations', 'attention_maps',
-           'combined', 'variants', 'keras_nets', 'multi_teacher', 'questions', 'ablation', 'Table', 'rows']
+           'combined', 'variants', 'keras_nets', 'benefits', 'multi_teacher', 'questions', 'ablation', 'Table', 'rows']
 
 # %% ../nbs/50_tables.ipynb #cell-002
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
-from .constraint import KNOWLEDGE, constraint_run
+from .constraint import KNOWLEDGE, constraint_run, gradient_spread_run
 from .flow import dense_fsp_run, dense_stages, equal_cost_run, flow_stage, fsp_run, fsp_stage
 from kd_repro.hints import (
     activation_boundary_ce_run,
@@ -325,6 +325,22 @@ def keras_nets(s: Setting, depths: tuple) -> dict[str, list]:
         rows |= {f"scratch_{part}": alone(part, f"scratch_{part}"), f"kd_{part}": kd(part, f"kd_{part}", .9)}
     return rows | {"teacher": [strided_run(s, "teacher", i, "teacher") for i in (0, *s.seeds)]}
 
+# %% ../nbs/50_tables.ipynb #fc9e26e7
+def benefits(s: Setting, depths: tuple) -> dict[str, list]:
+    "The report's student alone and taught (with T²) at 1, 3 and 10 times Adam's rate; the spread of gradients."
+    net = partial(strided_run, s, optimizer="adam_keras")
+    teacher, p = net("teacher", 0, "teacher"), dict(T=10.0, w_soft=.9)
+    rows = {}
+    for times in (1, 3, 10):
+        ending = f", rate x{times}" if times > 1 else ""
+        rows[f"scratch{ending}"] = [net("student", i, f"scratch{ending}", rate=times * 1e-3) for i in s.seeds]
+        rows[f"kd_t2{ending}"] = [net("student", i, f"kd_t2{ending}", teacher, p, times * 1e-3) for i in s.seeds]
+    spread = lambda recipe, start: [gradient_spread_run(s, recipe, taught.stages[0], taught.seed, 10.0, start(k))
+                                    for k, taught in enumerate(rows["kd_t2"])]
+    return rows | {"gradients, untrained": spread("gradients, untrained", lambda k: None),
+                   "gradients, trained": spread("gradients, trained", lambda k: rows["scratch"][k]),
+                   "teacher": [teacher]}
+
 # %% ../nbs/50_tables.ipynb #cell-030
 def multi_teacher(s: Setting, depths: tuple) -> dict[str, list]:
     "The report's panels, each with students of one depth."
@@ -433,6 +449,7 @@ TABLES = {
     "survey_combined": Table("Lee, survey", "cifar10", (26, 8), combined, lite=FORTIETH, smoke=THOUSANDTH),
     "proposal_variants": Table("Proposal 2022", "cifar10", (26, 8), variants, smoke=THOUSANDTH),
     "mulla2022_keras_cifar10": Table("Mulla 2022", "cifar10", (), keras_nets, lite=Fraction(1, 5), smoke=Fraction(1)),
+    "mulla2022_benefits": Table("Mulla 2022", "cifar10", (), benefits, lite=Fraction(1, 5), smoke=Fraction(1)),
     "mulla2022_multi_teacher": Table("Mulla 2022", "cifar10", (26, 8), multi_teacher, ("scratch", "kd"), FORTIETH,
                                      THOUSANDTH),
     "mulla2022_questions": Table("Mulla 2022", "cifar10", (26, 8), questions, lite=FORTIETH, smoke=THOUSANDTH),
