@@ -167,7 +167,7 @@ from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 from kd_repro.core import atomic_write
 
-tags = TagRemovePreprocessor(remove_cell_tags=["remove-cell"], remove_input_tags=["hide-input"], enabled=True)
+tags = TagRemovePreprocessor(remove_cell_tags=["remove-cell", "not-in-readme"], remove_input_tags=["hide-input"], enabled=True)
 notebook = nbformat.read(sys.argv[1], as_version=4)
 notebook.metadata["language_info"] = {"name": "python"}  # nbdev_clean takes it away; it names the language of code blocks
 page = MarkdownExporter(preprocessors=[tags]).from_notebook_node(notebook)[0]
@@ -179,11 +179,13 @@ atomic_write(sys.argv[2], "<!-- Made from nbs/index.ipynb by `make readme`; chan
 endef
 
 readme: export SCRIPT = $(README_PY)
-readme: setup  ## run nbs/index.ipynb and make README.md from it
-	@tmp=$$(mktemp -d) && trap 'rm -rf $$tmp' EXIT && \
-	$(BIN)/python -m nbconvert --log-level ERROR --to notebook --execute --output-dir $$tmp nbs/index.ipynb </dev/null && \
-	$(BIN)/nbdev_clean --fname $$tmp/index.ipynb && $(BIN)/python -c "$$SCRIPT" $$tmp/index.ipynb $(README) && \
-	if [ $(README) = README.md ] && ! cmp -s $$tmp/index.ipynb nbs/index.ipynb; then cp $$tmp/index.ipynb nbs/index.ipynb; fi
+readme: setup  ## run nbs/index.ipynb and nbs/pages, and make README.md of the first; README=folder/README.md writes all there
+	@out=$$(dirname $(README))/nbs && tmp=$$(mktemp -d) && trap 'rm -rf $$tmp' EXIT && mkdir -p $$out/pages && \
+	for page in index pages/results pages/running pages/speed; do \
+	  $(BIN)/python -m nbconvert --log-level ERROR --to notebook --execute --output-dir $$tmp nbs/$$page.ipynb </dev/null && \
+	  made=$$tmp/$${page##*/}.ipynb && $(BIN)/nbdev_clean --fname $$made && \
+	  { cmp -s $$made $$out/$$page.ipynb || cp $$made $$out/$$page.ipynb; } || exit 1; done && \
+	$(BIN)/python -c "$$SCRIPT" $$tmp/index.ipynb $(README)
 
 export: setup  ## clean the notebooks and write kd_repro/ from them
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export

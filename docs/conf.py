@@ -27,7 +27,7 @@ html_theme, html_title = "furo", project
 html_static_path, html_css_files = [str(root / "docs" / "static")], ["site.css"]
 html_show_sourcelink, pygments_dark_style, default_role = False, "github-dark", "code"
 nb_execution_mode, nb_output_stderr, nb_merge_streams, nb_render_markdown_format = "off", "remove", True, "myst"
-myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath"], 3
+myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath", "colon_fence"], 3
 autodoc_member_order, autodoc_typehints = "bysource", "signature"
 autodoc_default_options = dict(members=True, undoc_members=True)
 exclude_patterns = ["**/.ipynb_checkpoints"]
@@ -50,9 +50,7 @@ def link(text: str, folder: Path) -> str:
         if path.is_relative_to(root / "nbs") or not path.is_relative_to(root):
             return match[0]
         inside = path.relative_to(root)
-        if path.is_dir():
-            return f"{match[1]}{ini['git_url']}/tree/{ini['branch']}/{inside.as_posix()}"
-        if path.is_file():  # not there: left as it is, so that Sphinx names the page
+        if path.is_file():  # a folder, or not there: left as it is, so that Sphinx names the page
             (source / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, source / inside)
         here = source / folder.relative_to(root / "nbs")
@@ -102,9 +100,9 @@ def prepare(path: Path):
 
 def contents() -> str:
     "All pages, for the side bar."
-    parts = {"Tables and figures": "papers/*.ipynb", "Studies": "studies/*.ipynb", "Tutorials": "tutorials/*.ipynb",
-             "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb", "Evidence": "[56]*.ipynb",
-             "Engine": "[7-9]*.ipynb", "Checks": "checks/*.ipynb"}
+    parts = {"Results": "pages/*.ipynb", "Tables and figures": "papers/*.ipynb", "Studies": "studies/*.ipynb",
+             "Tutorials": "tutorials/*.ipynb", "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb",
+             "Evidence": "[56]*.ipynb", "Engine": "[7-9]*.ipynb", "Checks": "checks/*.ipynb"}
     rank = {name: k for k, name in enumerate(TABLES)}
     order = lambda path: (rank.get(path.stem, len(rank)), path.stem)
     pages = {caption: [path.relative_to(root / "nbs").with_suffix("").as_posix()

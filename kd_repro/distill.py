@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from .core import atomic_write, digest, pick_device, pick_precision, stream
+from .core import atomic_write, check_precision, digest, own_streams, pick_device, seed_torch, stream
 from .data import Batch
 from .loop import Training, stages_in_turn
 from .methods import METHODS, Plan, Setup, planned, stages_of, table
@@ -51,7 +51,7 @@ class Options:
     validation: Iterable | None = None  # batches as the loader gives them; accuracy in percent enters the log
     every: int | None = None   # iterations between evaluations; None: at the end of each stage
     callback: Callable | None = None   # gets the logs so far, after each evaluation
-    precision: str = "float32"  # or bf16
+    precision: str = "float32"  # or bf16, where the device computes in it
     # file for the student's weights, .safetensors; what it is stands in a .json beside it
     save: str | Path | None = None
 
@@ -309,10 +309,9 @@ def _scheduler(options: Options) -> Callable | None:
 @contextmanager
 def _as_they_were(where: torch.device, nets: dict, seed: int) -> Iterator:
     "Random streams of the training's own; afterwards torch's are what they were and all networks in evaluation mode."
-    devices = [torch.cuda.current_device() if where.index is None else where.index] if where.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
-            torch.manual_seed(stream(seed, "", "loader and connectors").initial_seed())
+        with own_streams(where), torch.enable_grad():
+            seed_torch(stream(seed, "", "loader and connectors").initial_seed(), where)
             yield
     finally:
         for net in nets.values():
@@ -441,7 +440,7 @@ def distill(
     """
     _check_kinds(options, batch, loss)
     where, plan, seed = pick_device(str(device)), planned(method, last, p), _whole("seed", seed, 0)
-    options = replace(options, precision=pick_precision(options.precision, where))
+    check_precision(options.precision, where)
     if options.optimizer and lr is not None:
         raise ValueError("lr: the optimiser has its own rates; leave one of the two out")
     nets, path, save = (_nets(student, teacher, plan), _file("checkpoint", checkpoint), _file("save", options.save))

@@ -7,20 +7,27 @@ __all__ = ['read_profile', 'carry_out']
 
 # %% ../nbs/78_engine.ipynb #cell-002
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
+import kd_repro
 from .core import atomic_write, project_root
 from .ensembles import needed
-from .freshness import made_from, write_note
+from .estimate import UNMEASURED, estimate, in_words
+from .freshness import files_of, made_from, write_note
+from .plan import likely_seconds
+from .progress import Progress, part_of_task, recorded, under_way
 from .records import Store
-from .runner import Plan, Task
+from .runner import Plan, Task, cause_of, killed_for_memory
+from .runs import Run
 
 # %% ../nbs/78_engine.ipynb #cell-006
 def read_profile(
@@ -50,17 +57,20 @@ def _command(plan: Plan, folder: Path, workers: int, settings: Path, local: bool
     "Snakemake's command line for a plan that lies in a folder."
     room = (["--cores", str(workers * plan.threads), "--resources", f"gpu={workers}"] if local
             else ["--jobs", str(workers)])
-    parent = [f"parent={os.getpid()}"] if local else []
+    # sources are not kept in the home of the user, which may be read-only
+    shared = ["persistence", "input-output", "software-deployment", "sources", "storage-local-copies"]
+    parent = ["--config", f"parent={os.getpid()}", "--shared-fs-usage", *shared] if local else []
     return [sys.executable, "-m", "snakemake", "--snakefile", str(project_root() / "workflow" / "Snakefile"),
             "--directory", str(folder), "--profile", str(settings.parent), "--nolock", "--ignore-incomplete", *room,
-            "--config", f"plan={folder / 'plan.json'}", f"python={sys.executable}", *parent]
+            *parent]
 
 
 def _start(command: list[str], log) -> subprocess.Popen:
     "Start the engine, in a process group of its own, so that it can be ended with its workers."
-    root = project_root()
-    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+    # workers import this very package; a name with a colon cannot stand in a list of folders
+    here = str(Path(kd_repro.__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [here * (os.pathsep not in here), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(command, cwd=project_root(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                             start_new_session=True, env=os.environ | dict(PYTHONPATH=paths))
 
 
@@ -91,64 +101,182 @@ def _tail(log: Path, lines: int = 5) -> str:
     return f"; {log} ends:\n  " + "\n  ".join(text.splitlines()[-lines:]) if text else ""
 
 
-def _why_not(folder: Path, name: str, task: Task, failed: dict) -> str:
-    "What to say of a task that left nothing."
+def _no_room(folder: Path) -> str:
+    "Why nothing can be written to a folder, not even a log; empty where it can."
+    try: atomic_write(folder / "room", bytes(4096)).unlink()
+    except OSError as error: return f"; {error}"
+    return ""
+
+
+def _why_not(folder: Path, name: str, task: Task, failed: dict, before: int) -> str:
+    "What to say of a task that left nothing; `before` it the system had counted so many kills for want of memory."
     if dead := next((other for other in task.after if other in failed), None):
         return f"not run: it needs {dead}, which failed"
-    return ("it ended without a word, as when memory or the disk is full; fewer --workers need less memory"
-            + (_tail(folder / f"{name}.log") or _tail(folder / "engine.log")))
+    if not (folder / f"{name}.log").is_file():
+        return f"not started: the engine ended before{_tail(folder / 'engine.log') or _no_room(folder)}"
+    return cause_of(folder / f"{name}.log", before) + _tail(folder / f"{name}.log")
 
 # %% ../nbs/78_engine.ipynb #cell-012
-def _watch(engine: subprocess.Popen, folder: Path, left: dict, failed: dict, bar: tqdm, made: Callable):
-    "Move tasks out of `left` as they end, those that failed to `failed`, until none is left or the engine ended."
-    ended = False
+class _Screen:
+    """What a user sees of a plan: a bar with the time left, and below it a line for each running task.
+
+    In a pipe or a file there is no bar to redraw: the same is printed now and then."""
+    EVERY = 600  # seconds from one print to the next where nobody looks
+
+    def __init__(self, plan: Plan, folder: Path, workers: int, speed: tuple, store: Store):
+        self.plan, self.folder, self.workers, self.speed, self.store = plan, folder, workers, speed, store
+        self.items = {item.key: item for item in needed(plan.tables, plan.scale, plan.precision)}
+        self.live, self.left, self.started = sys.stderr.isatty(), dict(plan.tasks), time.monotonic()
+        self.total = sum(task.seconds for task in plan.tasks.values())
+        lines = min(workers, shutil.get_terminal_size().lines - 3) if self.live else 0
+        self.bar = tqdm(total=1, bar_format="{desc} |{bar}| {percentage:.0f} %", disable=not self.live,
+                        dynamic_ncols=True)
+        self.lines = [tqdm(total=0, position=k + 1, bar_format="{desc}", leave=False) for k in range(lines)]
+        self.there, self.since, self.pace, self.shown = set(), time.time(), 1.0, time.monotonic()
+
+    def __enter__(self): return self
+
+    def __exit__(self, *_):
+        for line in self.lines[::-1] + [self.bar]:
+            line.close()
+
+    def runs(self, task: Task) -> list[Run]:
+        "The runs of a task."
+        return [self.items[key] for key in task.runs if isinstance(self.items[key], Run)]
+
+    def part(self, task: Task) -> float:
+        "Which part of a task is done, 0 to 1."
+        return part_of_task(self.runs(task), self.there, self.speed, self.store)
+
+    def rest(self) -> Plan:
+        "What is left of the plan, with the likely seconds that are left of each task."
+        tasks = {name: task.model_copy(update=dict(seconds=task.seconds * (1 - self.part(task)),
+                                                   after=[other for other in task.after if other in self.left]))
+                 for name, task in self.left.items()}
+        return self.plan.model_copy(update=dict(tasks=tasks))
+
+    def under_way(self, task: Task) -> list[Progress]:
+        "The trainings of a task, and of what it starts from, that have a checkpoint."
+        runs = dict.fromkeys(item for run in self.runs(task) for item in (run, *run.sources))
+        return under_way(runs, self.store)
+
+    def line(self, name: str) -> str:
+        "How far a running task is."
+        task, more = self.left[name], ""
+        if task.table:
+            return f"{name}: its notebook is executed"
+        if not (now := self.under_way(task)):
+            return f"{name}: no checkpoint yet"
+        if len(task.runs) > 1:
+            left = self.pace * task.seconds * (1 - self.part(task))
+            more = f"; all {len(task.runs)} of this task: {in_words(left)} left"
+        return f"{now[0]}{more}"
+
+    def words(self) -> tuple[str, list[str], float]:
+        "All in a line, a line for each running task, and the part of the plan that is done."
+        self.there = recorded(self.plan.scale, self.store, self.since)
+        running = [name for name in self.left if (self.folder / f"{name}.log").exists()]
+        found = [progress for name in running for progress in self.under_way(self.left[name]) if progress.part]
+        if found:  # how much longer it takes here than was estimated
+            self.pace = (sum(progress.spent for progress in found)
+                         / sum(progress.part * estimate(progress.run, *self.speed) for progress in found))
+        rest, tasks = self.rest(), len(self.plan.tasks)
+        done = 1 - sum(task.seconds for task in rest.tasks.values()) / max(self.total, 1e-9)
+        return (f"{tasks - len(self.left)} of {tasks} tasks in {in_words(time.monotonic() - self.started)}, "
+                f"{self.workers} at once, about {in_words(self.pace * likely_seconds(rest, self.workers))} left",
+                [self.line(name) for name in running], done)
+
+    def show(self):
+        "Draw it again, or print it where that is due."
+        due = self.live or time.monotonic() - self.shown > self.EVERY
+        if not due:
+            return
+        (words, lines, self.bar.n), self.shown = self.words(), time.monotonic()
+        self.bar.set_description_str(words)
+        for k, line in enumerate(self.lines):
+            rest = f" (and {len(lines) - k - 1} more tasks)" if k + 1 == len(self.lines) < len(lines) else ""
+            text = f"  {lines[k]}{rest}" if k < len(lines) else ""
+            line.set_description_str(text[:shutil.get_terminal_size().columns - 1])
+        if not self.live:
+            print("\n  ".join([words, *lines]), flush=True)
+
+
+def _watch(engine: subprocess.Popen, folder: Path, screen: _Screen, failed: dict, made: Callable):
+    "Move tasks out of `screen.left` as they end, those that failed to `failed`, until all have or the engine ended."
+    ended, left, drawn = False, screen.left, 0.0
     while left and not ended:
         ended = engine.poll() is not None
         for name, task in list(left.items()):
             if (message := _ended(folder, name)) is None:
                 continue
+            del left[name]
             if message.startswith("done"):
                 made(task)
-                bar.write(message.replace("done", f"done   {name} ", 1))
+                tqdm.write(message.replace("done", f"done   {name} ", 1))
             else:
                 failed[name] = message
-                bar.write(f"FAILED {name}  {message}")
-            bar.update(round(task.seconds))
-            del left[name]
+                tqdm.write(f"FAILED {name}  {message}")
+        if time.monotonic() - drawn > 1:
+            screen.show()
+            drawn = time.monotonic()
         if left and not ended:
             time.sleep(.2)
     if not left:
         engine.wait(60)
 
 # %% ../nbs/78_engine.ipynb #cell-015
+def _published(table: str, scale: str, store: Store) -> dict[Path, bytes]:
+    "The files of a table, its executed notebook and, last, its note."
+    folder = store.root / "figures" / scale
+    paths = [folder / name for name in files_of(table, folder)]
+    paths += [folder / "notebooks" / f"{table}.{ending}" for ending in ("ipynb", "json")]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def _put_back(before: dict[Path, bytes], table: str, scale: str, store: Store):
+    "Make the files of a table what they were; without a note that says so, it is not up to date."
+    now = _published(table, scale, store)
+    with suppress(OSError):  # a full disk may be why it failed
+        for path in now.keys() - before.keys():
+            path.unlink()
+        for path, content in before.items():
+            if now.get(path) != content:
+                atomic_write(path, content)
+
+
 def carry_out(
     plan: Plan,
     folder: Path,      # new or empty, for the plan, logs and marks; on a cluster all nodes see it
     workers: int = 1,  # tasks at once
     profile: str = "default",  # a folder in workflow/profiles
+    speed: tuple = UNMEASURED,  # that the plan was made with
 ) -> dict[str, str]:   # task -> message, of what failed
     "Let Snakemake do a plan. Raises: ValueError for an unknown profile, ChildProcessError when Snakemake is killed."
     settings, store = _profile(profile), Store()
     local = "executor" not in read_profile(settings)
     atomic_write(folder / "plan.json", plan.model_dump_json(indent=1))
     sources = {task.table: made_from(task.table, [], store) for task in plan.tasks.values() if task.table}
-    left, failed, seconds = dict(plan.tasks), {}, sum(task.seconds for task in plan.tasks.values())
+    before = {table: _published(table, plan.scale, store) for table in sources}
+    failed, memory = {}, killed_for_memory()
 
     def made(task: Task):
         if task.table:
             items = needed([task.table], plan.scale, plan.precision)
             write_note(task.table, plan.scale, items, sources[task.table], store)
+            del before[task.table]
 
-    with open(folder / "engine.log", "wb") as log, tqdm(
-            total=round(seconds), desc=f"{len(left)} tasks, {workers} at once", dynamic_ncols=True,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]") as bar:
+    with open(folder / "engine.log", "wb") as log, _Screen(plan, folder, workers, speed, store) as screen:
         engine = _start(_command(plan, folder, workers, settings, local), log)
-        try: _watch(engine, folder, left, failed, bar, made)
-        finally: _stop(engine, local)  # also when it is interrupted: nobody works on without the engine
-    if left and engine.returncode < 0:
-        raise ChildProcessError(f"the engine was killed ({signal.Signals(-engine.returncode).name}) with {len(left)} "
-                                f"of {len(plan.tasks)} tasks to do. What is done is kept; run the same command again")
-    for name, task in left.items():
-        failed[name] = _why_not(folder, name, task, failed)
-        bar.write(f"FAILED {name}  {failed[name]}")
+        try: _watch(engine, folder, screen, failed, made)
+        finally:
+            _stop(engine, local)  # also when it is interrupted: nobody works on without the engine
+            for table, files in before.items():
+                _put_back(files, table, plan.scale, store)
+    if screen.left and engine.returncode < 0:
+        raise ChildProcessError(f"the engine was killed ({signal.Signals(-engine.returncode).name}) with "
+                                f"{len(screen.left)} of {len(plan.tasks)} tasks to do"
+                                f"{_tail(folder / 'engine.log', 1)}\nWhat is done is kept; run the same command again")
+    for name, task in screen.left.items():
+        failed[name] = _why_not(folder, name, task, failed, memory)
+        tqdm.write(f"FAILED {name}  {failed[name]}")
     return failed

@@ -6,7 +6,9 @@
 __all__ = ['DIFFERENCES', 'check_records', 'provenance', 'Experiment', 'written', 'findings', 'MayDiverge']
 
 # %% ../nbs/62_experiment.ipynb #cell-002
-from collections.abc import Iterable
+import io
+import json
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,7 +18,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from .claims import caption, check_nets, comparison_table, multi_net_table, net_row, read_claims, scale_in_words
-from .core import near, pick_device, pick_precision, project_root
+from kd_repro.core import (
+    atomic_write,
+    check_precision,
+    code_digest,
+    environment,
+    near,
+    pick_device,
+    project_root,
+)
 from .ensembles import results
 from .loop import Diverged
 from .plots import figure_numbers, save_figure, save_table
@@ -68,7 +78,7 @@ class _Parameters(BaseModel):
     table: str
     scale: Literal["smoke", "lite", "paper"]
     device: str = "auto"      # auto, cpu, cuda or mps
-    precision: str = "auto"   # auto, float32 or bf16
+    precision: str = "float32"  # or bf16, where the device computes in it
     threads: int = Field(1, ge=1)  # CPU threads of each training
     data_folder: str = ""     # root of the official files; empty: KD_REPRO_DATA, else data/raw
     train: bool = True        # False: show what the records hold, the rest as "not run"
@@ -78,7 +88,7 @@ class _Parameters(BaseModel):
         if self.table not in TABLES:
             raise ValueError(f"table: {self.table!r} is not known; "
                              f"near it: {near(self.table, TABLES, .3, len(TABLES))}")
-        self.precision = pick_precision(self.precision, self.where)
+        check_precision(self.precision), pick_device(self.device)
 
     @property
     def where(self) -> torch.device:
@@ -199,12 +209,12 @@ def provenance(
     experiment: _Parameters,
     found: dict,  # row -> records
 ) -> dict:
-    "Where the numbers of a table or figure came from: parameters, runs, code, machines."
+    "Where the numbers of a table or figure came from: table, runs, code, machines. Who shows them is not in it."
     records = [r for row in found.values() for r in row if r]
     machine = lambda e: (f"{e.get('cpu') or e.get('machine')}, {e.get('device')}, "
                          f"{e.get('threads')} threads, torch {e.get('torch')}")
     return dict(
-        experiment=experiment.model_dump(exclude={"data_folder"}),
+        experiment=experiment.model_dump(include={"table", "scale", "precision"}),
         data_md5=sorted({r.data_md5 for r in records}),
         keys={row: [r.key if r else None for r in rs] for row, rs in found.items()},
         code=sorted({r.environment.get("code", "unknown") for r in records}),
@@ -223,6 +233,27 @@ class Experiment(_Comparison):
     def _name(self, part: str) -> str:
         "File name of a part of the table."
         return f"{self.table}-{part}" if part else self.table
+
+    def measured(
+        self,
+        part: str,                              # of the table
+        measure: Callable[[], pd.DataFrame],    # what is measured on the machine; numbers and text
+    ) -> pd.DataFrame:
+        """A measurement, made once for the runs of this table and kept beside the records with its machine.
+        Whoever shows the table later reads it: another measurement would be another table.
+
+        Raises: ValueError for a damaged file, with its name and the remedy."""
+        path = Store().folder(self.scale) / "measured" / f"{self._name(part)}.json"
+        keys = {row: [item.key for item in items] for row, items in self.runs.items()}
+        try: kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else dict(keys=None)
+        except ValueError: kept = None
+        if not isinstance(kept, dict) or {"keys", "table"} - kept.keys() and kept != dict(keys=None):
+            raise ValueError(f"{path} is damaged. Restore it from version control, or delete it to measure again")
+        if kept["keys"] != keys:
+            kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["cost"])),
+                        table=measure().to_csv(index=False))
+            atomic_write(path, json.dumps(kept, indent=1) + "\n")
+        return pd.read_csv(io.StringIO(kept["table"]), float_precision="round_trip")
 
     def save_table(self, table: pd.DataFrame, part: str, title: str, digits: int = 2, **how) -> list[Path]:
         "Save a table as a part of this one, see `plots.save_table`."

@@ -20,7 +20,15 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .core import atomic_write, code_digest, environment, project_root, stream
+from kd_repro.core import (
+    atomic_write,
+    check_precision,
+    code_digest,
+    environment,
+    exact_float32,
+    project_root,
+    stream,
+)
 from .data import PARTS, SETS, Images, load
 from .ensembles import Ensemble, mean_probabilities
 from .loop import Diverged, accuracy, probabilities, side_by_side, train_together
@@ -232,6 +240,7 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
     """Train runs side by side and write record, weights and probabilities of each.
 
     Raises: Diverged, when all others are written."""
+    check_precision(runs[0].precision, device)
     images, sources = _images(runs[0], data_folder), {run: {} for run in runs}
     for run in runs:
         store.sweep(run)
@@ -250,8 +259,9 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
     started, before, records, diverged = time.time(), torch.get_num_threads(), [], None
     torch.set_num_threads(threads or before)
     try:
-        common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations)
-                  for run in runs}
+        with exact_float32():  # as the runs will be trained, so the record says what it was
+            common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations)
+                      for run in runs}
         results = train_together(runs, images, weights, device, threads,
                                  [store.checkpoint(run.key) for run in runs], progress=progress)
         for run, out in zip(runs, results):

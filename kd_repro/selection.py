@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .core import sent
 from .hints import hint_loss
 from .models import network
 from .players import embedding_of
@@ -267,13 +268,16 @@ def selective(n, b, p, t):
     n.count("taught", keep.sum())
     task = p.w_hard * n.task(z_s, b.y)
     e_t, = n.teacher(b.x, (embedding_of(n, "teacher"),))
-    yield task + p.weight * hint_loss([e_s[keep]], [e_t[keep]]) * keep.float().mean() if keep.any() else task
+    if kept is not None:
+        rows = keep.nonzero()[:, 0]  # the host reads it: each batch has another number of them
+        e_s, e_t = e_s[rows], e_t[rows]
+    yield task + p.weight * hint_loss([e_s], [e_t]) * keep.float().mean() if len(e_s) else task
 
 
 def _shuffled(n) -> Tensor:
     "As many images as were selected, drawn at random once in a stage."
     keep = n.selection.net.keep
-    return keep[torch.randperm(len(keep), generator=n.stream("random selection")).to(keep.device)]
+    return keep[sent(torch.randperm(len(keep), generator=n.stream("random selection")), keep.device)]
 
 # %% ../nbs/38_selection.ipynb #cell-084
 def selection_stage(s: Setting, nets: dict, **p) -> Stage:

@@ -21,14 +21,16 @@ import torch
 from filelock import FileLock, Timeout
 from tabulate import tabulate
 
-from .core import pick_device, pick_precision, project_root
+from .core import check_precision, data_root, is_project, pick_device, project_root
+from .data import load
 from .engine import carry_out
 from .ensembles import needed, results
-from .estimate import calibrate, estimate
-from .freshness import files_of, outdated
-from .plan import make_plan
+from .estimate import UNMEASURED, calibrate, estimate, in_words
+from .freshness import files_of
+from .plan import likely_seconds, make_plan, why_table
+from .progress import held, under_way
 from .recipes import SCALES
-from .records import Store, is_stale, usable
+from .records import Store, is_stale
 from .runner import Plan, check_parameters, notebook_of
 from .runs import Run
 from .tables import TABLES
@@ -44,34 +46,49 @@ def _tables(names: tuple) -> list[str]:
     return list(dict.fromkeys(names)) or list(TABLES)
 
 
-def _held(store: Store, key: str) -> bool:
-    "Whether somebody is making a result right now."
-    lock = store.lock(key)
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(blocking=False): return False
-    except Timeout: return True
-
-
 def _state(items: list, store: Store) -> dict[str, int]:
     "How many results are done, stale, running, failed and missing."
     records = {item: store.record(item) for item in items}
     done = {item: record for item, record in records.items() if record and record.status == "done"}
-    running = [item for item in items if item not in done and _held(store, item.key)]
+    running = [item for item in items if item not in done and held(item.key, store)]
     waiting = {item: record for item, record in records.items() if item not in done and item not in running}
     failed = sum(record is not None for record in waiting.values())
     return dict(done=len(done), stale=sum(is_stale(record, item) for item, record in done.items()),
                 running=len(running), failed=failed, missing=len(waiting) - failed)
 
+
+def _in_state(table: str, scale: str, items: list, counts: dict, store: Store) -> str:
+    "What a table's files are today; in the words of the plan, if they are not what they would be."
+    lacking, there = len(items) - counts["done"], files_of(table, store.root / "figures" / scale)
+    if lacking and not there:
+        return "not made yet"
+    why = why_table(table, scale, items, lacking, store)
+    return f"partial: {why}" if lacking else why or "up to date"
+
+
+def _done(counts: dict) -> str:
+    "How many results are done, and how many of them by older code; these are used like the others."
+    return f"{counts['done']}" + (f" ({counts['stale']} by older code, still used)" if counts["stale"] else "")
+
 # %% ../nbs/82_workflow.ipynb #cell-009
+class _InProject(click.Command):
+    "A command that works on a project; elsewhere it says so."
+    def invoke(self, context):
+        if not is_project(root := project_root()):
+            raise click.ClickException(f"{root} is in no project: records, figures and notebooks lie in a clone of the "
+                                       "project, not in the installed package. Clone it and run kd-repro inside of it")
+        return super().invoke(context)
+
+
 class _Group(click.Group):
     "Faults end in one sentence and exit status 1, not in a traceback, unless it is asked for."
+    command_class = _InProject
+
     def invoke(self, context):
         try:
             return super().invoke(context)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # a pipe that is closed, as by `head`, ends it quietly
         except Exception as error:
             if context.params["debug"]:
                 raise
@@ -89,18 +106,18 @@ def main(debug):
 
 
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
-_precision = click.option("--precision", default="auto", show_default=True, help="auto, float32 or bf16")
+_precision = click.option("--precision", default="float32", show_default=True,
+                          help="float32, or bf16 where the device computes in it")
 _scale = click.option("--scale", default="smoke", show_default=True, type=click.Choice(list(SCALES)))
 
 # %% ../nbs/82_workflow.ipynb #cell-011
-@main.command("list")
+@main.command("list", cls=click.Command)
 @_device
 @_precision
 @click.option("--estimate/--no-estimate", "with_estimate", default=True, help="measure this machine for a few seconds")
 def list_tables(device, precision, with_estimate):
     "Tables, their source, runs and estimated minutes at each scale on this machine."
-    where = pick_device(device)
-    precision = pick_precision(precision, where)
+    where, precision = pick_device(device), check_precision(precision)
     workers = 1 if where.type == "cuda" else os.cpu_count() or 1
     speed = calibrate(where, precision) if with_estimate else None
     lines = [[table, t.source, *_costs(table, precision, speed, workers)] for table, t in TABLES.items()]
@@ -125,23 +142,40 @@ def _costs(table: str, precision: str, speed: tuple | None, workers: int) -> lis
     return costs
 
 # %% ../nbs/82_workflow.ipynb #cell-013
+def _status(tables: list[str], scale: str, precision: str, store: Store) -> str:
+    "A line for each table, then what is being trained, and what failed."
+    lines, failed, now = [], {}, {}
+    for table in tables:
+        items = needed([table], scale, precision)
+        counts = _state(items, store)
+        lines.append([table, _done(counts), counts["running"], counts["failed"], counts["missing"],
+                      _in_state(table, scale, items, counts, store)])
+        now |= {p.run.key: f"now: {p}" for p in under_way(items, store) if held(p.run.key, store)}
+        failed |= {item.key: f"failed: {store.name(item)}: {record.message}" for item in items
+                   if (record := store.record(item)) and record.status == "failed"}
+    heads = ["table", "done", "running", "failed", "missing", f"state of figures/{scale}"]
+    return "\n".join([tabulate(lines, heads, disable_numparse=True), *now.values(), *failed.values()])
+
+
 @main.command()
 @click.argument("tables", nargs=-1)
 @_scale
 @_device
 @_precision
-def status(tables, scale, device, precision):
-    "What is done, stale (made by older training code), running, failed and missing, for each table."
-    store, precision, lines, failed = Store(), pick_precision(precision, pick_device(device)), [], {}
-    for table in _tables(tables):
-        items = needed([table], scale, precision)
-        lines.append([table, *_state(items, store).values(), outdated(table, scale, items, store) or "up to date"])
-        failed |= {item.key: f"failed: {store.name(item)}: {record.message}" for item in items
-                   if (record := store.record(item)) and record.status == "failed"}
-    heads = ["table", "done", "stale", "running", "failed", "missing", f"state of figures/{scale}"]
-    click.echo(tabulate(lines, heads, disable_numparse=True))
-    for line in failed.values():
-        click.echo(line)
+@click.option("--watch", is_flag=True, help="again every few seconds, until Ctrl-C")
+def status(tables, scale, device, precision, watch):
+    "What is done (and by older code), running, failed and missing, for each table, and how far the trainings are."
+    store, precision, names = Store(), check_precision(precision), _tables(tables)
+    try:
+        while True:
+            said = _status(names, scale, precision, store)
+            if watch and sys.stdout.isatty():
+                click.clear()
+            click.echo(said)
+            if not watch:
+                return
+            time.sleep(5)
+    except KeyboardInterrupt: return  # it only looked
 
 # %% ../nbs/82_workflow.ipynb #cell-016
 @contextmanager
@@ -165,51 +199,128 @@ def _folder(store: Store) -> Path:
     return Path(tempfile.mkdtemp(prefix="plan-", dir=place))
 
 # %% ../nbs/82_workflow.ipynb #cell-019
-def _in_words(plan: Plan, store: Store, workers: int) -> str:
-    "What a plan would do, and why."
+def _named(text: str, names: list[str]) -> tuple:
+    "Names of rows with commas between them; a name may have commas of its own."
+    parts, found = text.split(","), []
+    while parts:
+        n = next((n for n in range(len(parts), 0, -1) if ",".join(parts[:n]).strip() in names), 1)
+        found.append(",".join(parts[:n]).strip())
+        parts = parts[n:]
+    return tuple(filter(None, found))
+
+
+def _chosen(rows: str, seeds: str, tables: list[str], scale: str, precision: str) -> dict:
+    "The rows and seeds that were asked for. Raises: ValueError for a seed that is no number."
+    names = [row for table in tables for row in results(table, scale, precision)]
+    try: numbers = tuple(int(seed) for seed in seeds.split(",") if seed.strip())
+    except ValueError: raise ValueError(f"seeds: {seeds!r}; give numbers with commas between them, as in 1,2") from None
+    return dict(rows=_named(rows, names), seeds=numbers)
+
+
+def _to_make(plan: Plan) -> list:
+    "The results that a plan makes."
+    keys = {key for task in plan.tasks.values() for key in task.runs}
+    return [item for item in needed(plan.tables, plan.scale, plan.precision) if item.key in keys]
+
+
+def _check_data(plan: Plan):
+    "Read each data set that a plan trains on. Raises: click.ClickException in the words of `data.load`."
+    for name in sorted({item.data for item in _to_make(plan)} - {"digits"}):  # they come with scikit-learn
+        try: load(name, plan.data_folder)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{error}\nNothing was started and nothing was changed.") from error
+
+
+def _in_words(plan: Plan, store: Store, workers: int, speed: tuple) -> str:
+    "What a plan would do, and why: a line for each table."
     if not plan.tasks:
         return "nothing to do: all results are there and every table is what it would be today"
-    lines = [[name, len(task.runs) or "table", f"{task.seconds / 60:.1f}", task.why]
-             for name, task in plan.tasks.items()]
-    minutes = sum(task.seconds for task in plan.tasks.values()) / workers / 60
-    items = needed(plan.tables, plan.scale, plan.precision)
-    taken = sum(usable(item, store, plan.stale) is not None for item in items)
-    return (tabulate(lines, ["task", "results", "minutes", "why"], disable_numparse=True)
-            + f"\n\n{len(lines)} tasks, {workers} at once, about {minutes:.0f} minutes. "
-              f"{taken} results are taken from their records.")
+    new, lines = {item.key: item for item in _to_make(plan)}, []
+    left = dict(new)
+    for table in plan.tables:
+        items = needed([table], plan.scale, plan.precision)
+        first = [left.pop(item.key) for item in items if item.key in left]
+        seconds = sum(estimate(item, *speed) for item in first if isinstance(item, Run))
+        if table in plan.tasks:
+            count = sum(item.key in new for item in items)
+            why = plan.tasks[table].why.partition(" results: ")[2] or plan.tasks[table].why
+            lines.append([table, f"{count} of {len(items)}",
+                          in_words(seconds) if first else "counted above" if count else "none", why])
+    used = [(record, item) for item in needed(plan.tables, plan.scale, plan.precision)
+            if item.key not in new and (record := store.done(item))]
+    old = sum(is_stale(record, item) for record, item in used)
+    return (tabulate(lines, ["table", "results to make", "training", "why"], disable_numparse=True,
+                     maxcolwidths=[None] * 3 + [90])
+            + f"\n\n{len(lines)} table(s) and {len(new)} result(s) to make, {workers} at once, "
+              f"about {in_words(likely_seconds(plan, workers))}. A result that tables share counts with the first. "
+              f"Taken from their records: {_done(dict(done=len(used), stale=old))}.")
 
 
-def _make(plan: Plan, store: Store, workers: int, profile: str, train: bool) -> dict[str, str]:
-    "Carry out a plan; tables that failed show what there is. Returns task -> message of what failed."
+def _excused(item, store: Store) -> bool:
+    "Whether a missing result was tried and failed, or what it starts from."
+    return store.record(item) is not None or any(store.done(s) is None and _excused(s, store) for s in item.sources)
+
+
+def _make(plan: Plan, store: Store, workers: int, profile: str, speed: tuple = UNMEASURED) -> dict[str, str]:
+    "Carry out a plan; a table that can show failed trainings is made with them. Returns task -> what failed."
     folder = _folder(store)
-    failed = carry_out(plan, folder / "tasks", workers, profile)
-    if unmade := [name for name in failed if train and name in TABLES]:
-        tasks = {name: plan.tasks[name].model_copy(update=dict(train=False, after=[])) for name in unmade}
+    failed = carry_out(plan, folder / "tasks", workers, profile, speed)
+    lacks = {name: [item for item in needed([name], plan.scale, plan.precision) if not store.done(item)]
+             for name in failed if name in TABLES and plan.tasks[name].train}
+    if shows := [name for name, items in lacks.items()
+                 if "MayDiverge" in notebook_of(name).read_text(encoding="utf-8")
+                 and items and all(_excused(item, store) for item in items)]:
+        tasks = {name: plan.tasks[name].model_copy(update=dict(train=False, after=[])) for name in shows}
         again = carry_out(plan.model_copy(update=dict(tasks=tasks)), folder / "tables", workers, profile)
-        failed |= {name: f"{failed[name]}; and {why}" for name, why in again.items()
-                   if why.partition("; log: ")[0] not in failed[name]}
+        failed = {name: why for name, why in failed.items() if name not in shows} | again
     return failed
 
+
+def _where_it_stands(plan: Plan, store: Store, words: str) -> list[str]:
+    "The trainings of a plan that have a checkpoint, each in a line that begins with these words."
+    found = under_way(_to_make(plan), store)
+    more = [f"... and {len(found) - 5} more"] * (len(found) > 5)
+    return [f"{words} {progress.place}" for progress in found[:5]] + more
+
 # %% ../nbs/82_workflow.ipynb #cell-020
+def _accuracies(table: str, plan: Plan, store: Store) -> str:
+    "The mean test accuracy of each row's nets that are done."
+    lines = []
+    for row, items in results(table, plan.scale, plan.precision).items():
+        nets = [item for item in items if isinstance(item, Run) and item.test]
+        found = [record.accuracy for item in nets if (record := store.done(item)) and "student" in record.metrics]
+        if nets:
+            lines.append([row, f"{len(found)} of {len(nets)}", f"{sum(found) / len(found):.2f}" if found else "–"])
+    return tabulate(lines, [table, "nets", "mean test accuracy, %"], disable_numparse=True) if lines else ""
+
+
 def _outcome(plan: Plan, failed: dict, store: Store) -> str:
-    "What is there after a run: a line for each table."
+    "What is there after a run: a line for each table; of a few tables the accuracies; and where the rest is."
     lines = []
     for table in plan.tables:
-        rows = results(table, plan.scale, plan.precision)
-        items = needed([table], plan.scale, plan.precision)
+        rows, items = results(table, plan.scale, plan.precision), needed([table], plan.scale, plan.precision)
         finished = {item.key: record for item in items if (record := store.done(item))}
         done = [row for row in rows.values() if all(item.key in finished for item in row)]
-        n = max((len([item for item in row if isinstance(item, Run)]) for row in done), default=0)
-        state = ("failed" if table in failed else f"made: {plan.tasks[table].why}" if table in plan.tasks
-                 else "up to date")
-        minutes = sum(record.seconds for record in finished.values()) / 60
-        lines.append([table, f"{len(done)} of {len(rows)}", n, plan.scale, f"{minutes:.1f}", state,
-                      ", ".join(files_of(table, store.root / "figures" / plan.scale))])
-    heads = ["table", "rows", "n", "scale", "training minutes", "state", f"files in figures/{plan.scale}"]
-    return tabulate(lines, heads, disable_numparse=True, maxcolwidths=[None] * 5 + [30, 60])
+        state = ("failed, nothing of it was published" if table in failed
+                 else _in_state(table, plan.scale, items, dict(done=len(finished)), store))
+        if state == "up to date" and table in plan.tasks:
+            state = "made"
+        seconds = sum(record.seconds for record in finished.values())
+        lines.append([table, f"{len(done)} of {len(rows)}", in_words(seconds), state])
+    heads = ["table", f"rows at {plan.scale}", "training", "state"]
+    said = [tabulate(lines, heads, disable_numparse=True, maxcolwidths=[None] * 3 + [60])]
+    few = [table for table in plan.tables if table not in failed] if len(plan.tables) <= 3 else []
+    said += filter(None, (_accuracies(table, plan, store) for table in few))
+    where = store.root / "figures" / plan.scale
+    for table in few:
+        if files := files_of(table, where):
+            said.append(f"{table}: {len(files)} files {where.relative_to(store.root)}/{table}*; "
+                        f"as executed: {(where / 'notebooks' / table).relative_to(store.root)}.ipynb")
+    said.append(f"All numbers on one page: kd-repro report --scale {plan.scale}")
+    return "\n\n".join(said)
 
 # %% ../nbs/82_workflow.ipynb #cell-021
-@main.command()
+@main.command(cls=click.Command)  # it first looks for what the package lacks, then for the notebooks
 @click.argument("tables", nargs=-1)
 @_scale
 @_device
@@ -223,27 +334,44 @@ def _outcome(plan: Plan, failed: dict, store: Store) -> str:
 @click.option("--profile", default="default", show_default=True,
               help="a folder in workflow/profiles: default, gpu, slurm, kubernetes")
 @click.option("--train/--no-train", default=True, help="--no-train shows what the records hold, the rest as 'not run'")
+@click.option("--rows", default="", help="train these rows only, with commas between them, and what they start from")
+@click.option("--seeds", default="", help="train these seeds only, as in 1,2; the tables show what there is")
 @click.option("--stale", is_flag=True, help="make results of older training code again")
 @click.option("--dry-run", is_flag=True, help="only say what would be done, why, and how long it may take")
-def run(tables, scale, device, precision, data, threads, workers, jobs, profile, train, stale, dry_run):
+def run(tables, scale, device, precision, data, threads, workers, jobs, profile, train, rows, seeds, stale,
+        dry_run):
     "Make tables and figures: what is missing or changed, nothing else. Stopped, it continues where it was."
     if not all(map(find_spec, ("papermill", "snakemake"))):
         raise click.ClickException("`kd-repro run` executes notebooks and needs the extra 'notebooks': "
                                    "pip install 'kd_repro[notebooks]'")
     start, store, names, where = time.monotonic(), Store(), _tables(tables), pick_device(device)
-    precision, workers = pick_precision(precision, where), workers or jobs or _room(where, threads)
+    precision, workers = check_precision(precision, where if train else None), workers or jobs or _room(where, threads)
     for table in names:
         check_parameters(notebook_of(table), dict(scale=scale, device=str(where), precision=precision, threads=threads,
                                                   data_folder="", train=train))
     how = dict(device=str(where), threads=threads, workers=workers, train=train, stale=stale, store=store,
-               data_folder=str(Path(data).resolve()) if data else "")
+               data_folder=str(data_root(data)) if data or os.environ.get("KD_REPRO_DATA") else ""
+               ) | _chosen(rows, seeds, names, scale, precision)
+
+    def planned() -> tuple[Plan, tuple]:
+        "The plan, and the speed that it counts with: measured where it takes long."
+        plan = make_plan(names, scale, precision, **how)
+        if not dry_run and (scale == "smoke" or not _to_make(plan)):
+            return plan, UNMEASURED
+        speed = calibrate(where, precision)
+        return make_plan(names, scale, precision, speed=speed, **how), speed
+
     if dry_run:
-        plan = make_plan(names, scale, precision, speed=calibrate(where, precision), **how)
-        click.echo(_in_words(plan, store, workers))
+        plan, speed = planned()
+        click.echo(_in_words(plan, store, workers, speed))
         return
     with _alone(store):
-        plan = make_plan(names, scale, precision, **how)
-        failed = _make(plan, store, workers, profile, train) if plan.tasks else {}
+        plan, speed = planned()
+        _check_data(plan)
+        for line in _where_it_stands(plan, store, "continued:"):
+            click.echo(line)
+        try: failed = _make(plan, store, workers, profile, speed) if plan.tasks else {}
+        except KeyboardInterrupt: sys.exit(_stopped(plan, store))
     click.echo("\n" + _outcome(plan, failed, store))
     _end(plan, failed, workers, (time.monotonic() - start) / 60)
 
@@ -255,16 +383,33 @@ def _room(where: torch.device, threads: int) -> int:
     return max(1, (os.cpu_count() or 1) // threads)
 
 
+def _stopped(plan: Plan, store: Store) -> int:
+    "Say at Ctrl-C what is kept. Returns the exit status, as a shell counts it."
+    todo = _to_make(plan)
+    click.echo("\n".join([f"\nStopped. {sum(store.done(item) is not None for item in todo)} of {len(todo)} results "
+                          "of this run are done; they and all tables that were made are kept.",
+                          *_where_it_stands(plan, store, "kept at its last checkpoint:"),
+                          "The same command continues from there."]), err=True)
+    return 130
+
+
 def _end(plan: Plan, failed: dict, workers: int, minutes: float):
     "The last lines of a run. Raises: SystemExit with status 1 when something failed."
     tables, made = len(plan.tables), sum(name not in failed for name in plan.tables)
-    click.echo(f"\n{made} of {tables} tables at scale {plan.scale}, {len(plan.tasks) - len(failed)} "
-               f"of {len(plan.tasks)} tasks done in {minutes:.1f} minutes ({plan.device}, {plan.precision}, "
-               f"{workers} at once, {plan.threads} thread(s) each)")
+    tasks = len(plan.tasks.keys() - failed)
+    click.echo(f"\n{made} of {tables} tables at scale {plan.scale}, {tasks} of {len(plan.tasks)} tasks done "
+               f"in {minutes:.1f} minutes ({plan.device}, {plan.precision}, {workers} at once, "
+               f"{plan.threads} thread(s) each)")
     if plan.scale != "paper":
         click.echo(f"Scale {plan.scale} is not the papers' scale: these numbers are not a reproduction of theirs.")
+    waited = [name for name, why in failed.items() if why.startswith("not run: it needs")]
     for name, why in failed.items():
-        click.echo(f"FAILED {name}: {why}", err=True)
+        if name not in waited:
+            click.echo(f"FAILED {name}: {why}", err=True)
+    if waited:
+        click.echo(f"not run, for they need what failed: {', '.join(waited)}", err=True)
+    if any(name in TABLES for name in failed):
+        click.echo("Nothing of a failed table was published; --no-train shows what there is.", err=True)
     if failed:
         sys.exit(1)
 
