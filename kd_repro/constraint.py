@@ -114,11 +114,11 @@ def gradient_spread(n, b, p, t):
 # %% ../nbs/42_constraint.ipynb #aca32dd3
 def gradient_spread_run(s: Setting, recipe: str, stage: Stage, seed: int, T: float, student: Run | None = None) -> Run:
     """Spread of gradients at a student that begins, or at the one of a run, with a KD stage's networks and batches. The
-    student stays what it is; its test accuracy is recorded once more."""
+    student stays what it is, and is not tested."""
     nets = thaw(stage.nets)
     net = replace(nets["student"], weights=student)
     module = build(net.arch, thaw(net.args), stream(0, "", "size"))
     helpers = {"moments": NetSpec("moments", dict(parameters=sum(q.numel() for q in module.parameters())))}
     n = min(100, -(-s.n_train // stage.batch))
     return s.run(recipe, [Stage("main", "gradient_spread", nets | {"student": net}, n, [(0.0, n)], dict(T=T),
-                                helpers=helpers, batch=stage.batch, augment=stage.augment)], seed)
+                                helpers=helpers, batch=stage.batch, augment=stage.augment)], seed, test=False)

@@ -184,6 +184,9 @@ def seed_torch(seed: int, device: torch.device):
     "Seed torch's own generators of the CPU and of the device as `torch.manual_seed` does, at a fraction of its cost."
     import torch
 
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index

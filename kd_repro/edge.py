@@ -178,4 +178,5 @@ def draw_edge(table: pd.DataFrame, axes):
     ends = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
     axes[1].errorbar(table["ratio"], range(len(table)), xerr=ends, fmt="o", color="black", capsize=3)
     axes[1].set(xlabel=f"time of an image ({names[0]} = 1)", xlim=(0, None), yticks=range(len(table)), yticklabels=[])
-    axes[0].invert_yaxis(), axes[1].invert_yaxis()
+    axes[0].invert_yaxis()
+    axes[1].set_ylim(axes[0].get_ylim())

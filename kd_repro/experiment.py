@@ -130,14 +130,19 @@ class _Records(_Parameters):
         return self.collect() if self._found is None else self._found
 
     @property
+    def tested(self) -> dict[str, list[Run]]:
+        "Row -> the runs of its nets, without rows that are trained for something else than an accuracy."
+        return {row: runs for row, runs in self.nets.items() if all(run.test for run in runs)}
+
+    @property
     def accuracies(self) -> dict[str, dict[int, float]]:
-        "Row -> seed -> test accuracy of its nets in percent; empty for a row that is not whole."
-        return {row: accuracies(records) for row, records in self.records.items()}
+        "Tested row -> seed -> test accuracy of its nets in percent; empty for a row that is not whole."
+        return {row: accuracies(self.records[row]) for row in self.tested}
 
     @property
     def begun(self) -> dict[str, tuple]:
         "Row that is not whole -> (seed -> accuracy of the nets that are done, nets wanted)."
-        done = {row: accuracies([r for r in self.records[row][:len(runs)] if r]) for row, runs in self.nets.items()}
+        done = {row: accuracies([r for r in self.records[row][:len(runs)] if r]) for row, runs in self.tested.items()}
         return {row: (found, len(self.nets[row])) for row, found in done.items()
                 if found and len(found) < len(self.nets[row])}
 
@@ -178,10 +183,10 @@ class _Comparison(_Records):
         self.collect(weights=weights)
         seeds = set(range(1, nets[self.scale] + 1))
         alone = lambda runs: [run.seed for run in runs] == [0]  # the teacher of all students
-        named = {row: "teacher" if row == teacher else row for row in self.nets}
+        named = {row: "teacher" if row == teacher else row for row in self.tested}
         promised = {named[row]: [0] if alone(runs) else sorted({run.seed for run in runs} & {0} | seeds)
-                    for row, runs in self.nets.items()}
-        wanted = {named[row]: {run.seed: 0.0 for run in runs} for row, runs in self.nets.items()}
+                    for row, runs in self.tested.items()}
+        wanted = {named[row]: {run.seed: 0.0 for run in runs} for row, runs in self.tested.items()}
         check_nets(wanted, promised, "smoke", band)
         check_nets({named[row]: found for row, found in self.accuracies.items()}, promised, self.scale, band)
         return self.overview()
@@ -195,7 +200,7 @@ class _Comparison(_Records):
         "Rows beside the printed numbers, and the differences between rows."
         table = comparison_table(self.claims, self.table, self.accuracies, self.scale, reference=reference,
                                  begun=self.begun, **how)
-        table["iterations"] = [runs[0].iterations for runs in self.nets.values()]
+        table["iterations"] = [runs[0].iterations for runs in self.tested.values()]
         return table, contrasts(self.accuracies, list(pairs), scale=self.scale)
 
     def compare_three(self, pairs: Iterable[tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -237,8 +242,9 @@ class Experiment(_Comparison):
     def measured(
         self,
         part: str,                              # of the table
-        measure: Callable[[], pd.DataFrame],    # what is measured on the machine; numbers and text
-    ) -> pd.DataFrame:
+        # what is measured on the machine, numbers and text; None where it cannot be, as without the weights
+        measure: Callable[[], pd.DataFrame | None],
+    ) -> pd.DataFrame:                          # empty where it cannot be measured and nothing is kept
         """A measurement, made once for the runs of this table and kept beside the records with its machine.
         Whoever shows the table later reads it: another measurement would be another table.
 
@@ -250,8 +256,10 @@ class Experiment(_Comparison):
         if not isinstance(kept, dict) or {"keys", "table"} - kept.keys() and kept != dict(keys=None):
             raise ValueError(f"{path} is damaged. Restore it from version control, or delete it to measure again")
         if kept["keys"] != keys:
-            kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["cost"])),
-                        table=measure().to_csv(index=False))
+            if (made := measure()) is None:
+                return pd.DataFrame()
+            kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["edge"])),
+                        table=made.to_csv(index=False))
             atomic_write(path, json.dumps(kept, indent=1) + "\n")
         return pd.read_csv(io.StringIO(kept["table"]), float_precision="round_trip")
 

@@ -15,7 +15,7 @@ import mistune
 import pandas as pd
 
 from .claims import comparison_table, read_claims
-from .core import atomic_write
+from .core import atomic_write, project_root
 from .experiment import Experiment, provenance
 from .freshness import files_of, outdated
 from .recipes import SCALES
@@ -86,14 +86,21 @@ def _pairs(printed: pd.Series, column: str, rows: dict, experiment: Experiment) 
     return list(dict.fromkeys([*zip(printed, printed[1:]), *controlled]))
 
 
+def _compared(experiment: Experiment, rows: dict) -> list[tuple[str, str]]:
+    "The comparisons of a table's notebook, as it left them in figures/<scale>: a difference has one p, here and there."
+    path = project_root() / "figures" / experiment.scale / f"{experiment.table}-differences.csv"
+    named = pd.read_csv(path)["row"].str.split(" - ").map(tuple) if path.is_file() else []
+    return [pair for pair in named if all(row in rows for row in pair)]
+
+
 def differences(
     claims: pd.DataFrame,  # from `read_claims`
     ours: dict,            # table -> what `best_records` gives
 ) -> pd.DataFrame:         # table, difference, ours, n, p, smallest, scale, came out: text
     """Rows that are neighbours in print, and methods against scratch nets of as many iterations.
 
-    A word is given at `paper` only: the printed order `holds`, is `reversed` or `undecided`; p is Holm's within its
-    table. A pair of runs counts once over all tables."""
+    A word is given at `paper` only: the printed order `holds`, is `reversed` or `undecided`; p is Holm's over these and
+    the comparisons that the table's notebook names. A pair of runs counts once over all tables."""
     lines, seen = [], set()
     for table, column in accuracy_columns(claims).items():
         experiment, found = ours[table]
@@ -101,7 +108,11 @@ def differences(
         printed = claims[(claims["table"] == table) & (claims["column"] == column)]
         printed = printed.sort_values("published", ascending=False)["row"]
         own = experiment or _experiment(table)
-        for r in contrasts(rows, _pairs(printed, column, rows, own), scale=own.scale).itertuples():
+        pairs = _pairs(printed, column, rows, own)
+        together = dict.fromkeys([*_compared(own, rows), *pairs])
+        for r in contrasts(rows, together, scale=own.scale).itertuples():
+            if tuple(r.row.split(" - ")) not in pairs:
+                continue
             runs = tuple(tuple(run.key for run in own.nets[row]) for row in r.row.split(" - "))
             if runs in seen and r.n:
                 continue
