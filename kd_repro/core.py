@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # it takes seconds to load, and files and folders do without:
 
 # %% auto #0
 __all__ = ['is_project', 'project_root', 'data_root', 'unpacking', 'atomic_write', 'digest', 'stream', 'pick_device', 'has_bf16',
-           'check_precision', 'exact_float32', 'seed_torch', 'own_streams', 'sent', 'widen', 'near', 'check_matrix',
-           'check_shape', 'check_list', 'check_matrices', 'imports', 'reached', 'code_digest', 'commit_of',
-           'environment']
+           'check_precision', 'exact_float32', 'seed_torch', 'own_streams', 'layout', 'sent', 'widen', 'near',
+           'check_matrix', 'check_shape', 'check_list', 'check_matrices', 'imports', 'reached', 'code_digest',
+           'commit_of', 'environment']
 
 # %% ../nbs/00_core.ipynb #cell-005
 def is_project(folder: Path) -> bool:
@@ -198,6 +198,13 @@ def own_streams(device: torch.device):
     import torch
 
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+# %% ../nbs/00_core.ipynb #cell-050
+def layout(device: torch.device) -> torch.memory_format:
+    "How networks and images lie in the memory of a device."
+    import torch
+
+    return torch.channels_last
 
 # %% ../nbs/00_core.ipynb #42ca8f53
 def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .core import data_root, stream
+from .core import data_root, layout, sent, stream
 from .files import folder_digest, folder_files, read_cifar, read_cub, read_digits, read_folder, read_mnist
 
 # %% ../nbs/06_data.ipynb #cell-004
@@ -253,7 +253,7 @@ def part(
 @dataclass(frozen=True, eq=False)
 class Batch:
     "What a step sees of the data."
-    x: torch.Tensor    # (B, C, H, W) float32, normalised, channels_last
+    x: torch.Tensor    # (B, C, H, W) float32, normalised, in the layout of core.layout
     y: torch.Tensor    # (B,) int64
     ids: torch.Tensor  # (B,) int64, place in the training set
     index: int         # iteration within the stage, from 0
@@ -279,12 +279,12 @@ class Batches:
         mean, std = _mean_std(images)
         self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
         window = images.shape[1:]
-        x = (images.x_train if self.augment else _middle(images.x_train, window)).permute(0, 2, 3, 1)
+        x = (images.x_train if self.augment else _middle(images.x_train, window)).to(device).permute(0, 2, 3, 1)
         if self.augment and images.crop is None:
             x = F.pad(x, (0, 0, 4, 4, 4, 4))
         # largest crop offset down and to the right
         self.room = [stored - seen for stored, seen in zip(x.shape[1:3], window)]
-        self.x = x.contiguous().to(device)  # (N, H, W, C)
+        self.x = x.contiguous()  # (N, H, W, C)
         self.y = images.y_train.to(device)
         self.rows, self.columns = (torch.arange(s, device=device) for s in window)
         self.epochs = {}
@@ -300,29 +300,41 @@ class Batches:
                               left=torch.randint(self.room[1] + 1, (self.n,), generator=g),
                               flip=torch.randint(2, (self.n,), generator=g).bool())
             self.epochs = ({k: v for k, v in self.epochs.items() if k == e - 1}
-                           | {e: {k: v.to(self.device) for k, v in draws.items()}})
+                           | {e: {k: sent(v, self.device) for k, v in draws.items()}})
         return self.epochs[e]
 
-    def normalise(self, x: torch.Tensor) -> torch.Tensor:
-        "(B, H, W, C) bytes to (B, C, H, W) float32 in channels_last."
-        return x.float().mul_(self.scale).add_(self.shift).permute(0, 3, 1, 2)
-
-    def __getitem__(self, i: int) -> Batch:
-        "Batch number i."
-        pieces, place, end = [], i * self.batch, (i + 1) * self.batch
+    def draws(
+        self,
+        i: int,
+        count: int = 1,  # batches from number i on
+    ) -> dict:
+        "Order, crop offsets and flips of batches one after another, (count * batch,) each."
+        pieces, place, end = [], i * self.batch, (i + count) * self.batch
         while place < end:
             e, first = divmod(place, self.n)
             last = min(self.n, first + end - place)
             pieces.append({k: v[first:last] for k, v in self.epoch(e).items()})
             place += last - first
-        draw = pieces[0] if len(pieces) == 1 else {k: torch.cat([p[k] for p in pieces]) for k in pieces[0]}
-        ids = draw["order"]
+        return pieces[0] if len(pieces) == 1 else {k: torch.cat([p[k] for p in pieces]) for k in pieces[0]}
+
+    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+        "(B, H, W, C) bytes to (B, C, H, W) float32 in the layout of core.layout."
+        x = x.float().mul_(self.scale).add_(self.shift).permute(0, 3, 1, 2)
+        return x.contiguous(memory_format=layout(self.device))
+
+    def take(self, draws: dict, index: int, epoch: float) -> Batch:
+        "The batch of these draws, (batch,) each; index and epoch are handed on to it."
+        ids = draws["order"]
         if not self.augment:
-            return Batch(self.normalise(self.x[ids]), self.y[ids], ids, i, i * self.batch / self.n)
-        rows = draw["top"][:, None] + self.rows
-        columns = torch.where(draw["flip"][:, None], self.columns.flip(0), self.columns) + draw["left"][:, None]
+            return Batch(self.normalise(self.x[ids]), self.y[ids], ids, index, epoch)
+        rows = draws["top"][:, None] + self.rows
+        columns = torch.where(draws["flip"][:, None], self.columns.flip(0), self.columns) + draws["left"][:, None]
         x = self.x[ids[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return Batch(self.normalise(x), self.y[ids], ids, i, i * self.batch / self.n)
+        return Batch(self.normalise(x), self.y[ids], ids, index, epoch)
+
+    def __getitem__(self, i: int) -> Batch:
+        "Batch number i."
+        return self.take(self.draws(i), i, i * self.batch / self.n)
 
 # %% ../nbs/06_data.ipynb #cell-056
 def low_resolution(
@@ -347,4 +359,4 @@ def test_batches(
     mean, std = (v.to(device)[:, None, None] for v in _mean_std(images))
     for x, y in zip(images.x_test.split(batch), images.y_test.split(batch)):
         x = (_middle(x, images.shape[1:]).to(device).float() / 255 - mean) / std
-        yield x.contiguous(memory_format=torch.channels_last), y.to(device)
+        yield x.contiguous(memory_format=layout(device)), y.to(device)

@@ -182,7 +182,7 @@ def shuffle(
 @objective(groups=..., weight=..., endpoints="first", shuffled=False, form="paper", pooling="max", mispaired=False)
 def fsp(n, b, p, t):
     "FSP loss over spans of sections. Source: Yim et al. 2017, eq. 1-2."
-    spans = p.groups[b.index % len(p.groups)]
+    spans = p.groups[b.index % len(p.groups) if len(p.groups) > 1 else 0]
 
     def pairs(role: str) -> list:
         "The two maps of each span."

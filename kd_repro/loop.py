@@ -10,7 +10,7 @@ __all__ = ['probabilities', 'accuracy', 'update', 'Diverged', 'Logbook', 'Traini
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .core import exact_float32, own_streams, seed_torch, stream
-from .data import VIEWS, Images, test_batches
+from .core import exact_float32, layout, own_streams, seed_torch, stream
+from .data import VIEWS, Batch, Images, test_batches
 from .models import build
 from .players import Outside, Players, Shared
+from .replay import Replay
 from .runs import Joined, NetSpec, Parameters, Run, Stage, registered, thaw
 from .weights import Checkpoint, weights_sha256
 
@@ -142,16 +143,15 @@ class Logbook:
         self.interval = max(1, min(100, stage.iterations // 50))
         self.losses, self.clock = torch.zeros(self.interval, device=device), time.monotonic()
         self.log = dict(name=stage.name, step=stage.objective, iterations=stage.iterations, seconds=0.0, loss=[], lr=[],
-                        test=[], counts={}, traces={})
+                        test=[], counts={}, traces={}, **(dict(beside=shared.beside) if shared.beside else {}))
 
     def start(self):
-        "This run's turn begins."
-        self.clock = time.monotonic()
+        "This run's turn begins; where it works beside others all the time is its own."
+        if not self.shared.beside:
+            self.clock = time.monotonic()
 
     def count(self):
         "Add the seconds since the last count, or since this run's turn began, and what others made for it."
-        if self.shared.waits and self.losses.is_cuda:  # else its work would count for the run that waits for it
-            torch.cuda.synchronize(self.losses.device)
         self.log["seconds"] += time.monotonic() - self.clock + self.shared.charge
         self.clock, self.shared.charge = time.monotonic(), 0.0
 
@@ -243,10 +243,10 @@ def _modules(stage: Stage, t: Training) -> dict:
             module = build(net.arch, thaw(net.args), stream(t.run.seed, "", f"init/{role}"))
         if net.weights:
             _start_from(module, net, role, t.weights(net.weights, net.role))
-        layout = {} if isinstance(module, Outside) else dict(memory_format=torch.channels_last)
+        lies = {} if isinstance(module, Outside) else dict(memory_format=layout(t.device))
         if t.given and not isinstance(module, Outside):  # beside networks from outside: in their precision
             module.to(next((q.dtype for q in t.given["student"].parameters() if q.is_floating_point()), torch.float32))
-        modules[role] = module.to(t.device, **layout)
+        modules[role] = module.to(t.device, **lies)
     return modules
 
 # %% ../nbs/20_loop.ipynb #cell-054
@@ -301,6 +301,9 @@ class RunningStage(StageState):
         if saved:
             self.restore(saved)
         training.logs[k:] = [self.book.log]
+        t = training
+        plain = not (t.given or t.optimizer or t.schedule or t.own_rates or t.loss or t.evaluate)
+        self.step = Replay(self) if t.device.type == "cuda" and plain else self.iterate
 
     def set_rate(self, i: int):
         "Give the optimisers the learning rate of iteration i, or note the one they have."
@@ -314,20 +317,43 @@ class RunningStage(StageState):
             for group in () if own else groups:
                 group["lr"] = rate
 
+    def seed(self, i: int):
+        "Torch's own generators begin iteration i."
+        t = self.training
+        seed_torch(stream(t.run.seed, self.stage.name, "global", i).initial_seed(), t.device)
+
     def iterate(self, i: int) -> torch.Tensor:
         "One batch: an update for each loss that the objective yields. Returns their sum, detached."
-        n, batches, stage, t = self.players, self.batches, self.stage, self.training
-        seed_torch(stream(t.run.seed, stage.name, "global", i).initial_seed(), t.device)
-        n.batch = t.shared.once((id(batches), i), n, lambda: batches[i])
-        total = torch.zeros((), device=t.device)
-        for yielded in self.make(n, n.batch, self.p, i / max(1, stage.iterations - 1)):
+        self.seed(i)
+        batch = self.training.shared.once((id(self.batches), i), self.players, lambda: self.batches[i])
+        return self.work(batch, i / max(1, self.stage.iterations - 1))
+
+    def work(self, batch: Batch, t: float | torch.Tensor) -> torch.Tensor:
+        "What an iteration does with its batch at progress t, 0 to 1. Returns the sum of the losses, detached."
+        n = self.players
+        n.batch, total = batch, torch.zeros((), device=self.training.device)
+        for yielded in self.make(n, batch, self.p, t):
             total = total + update(yielded, self.parameters, self.optimizers)
             n.forget()
         for schedule in self.schedules:
             schedule.step()
-        n.forget()
-        n.batch = None
+        self.clean()
         return total
+
+    def clean(self):
+        "What belongs to the iteration is gone."
+        self.players.forget()
+        self.players.batch = None
+
+    def tensors(self) -> list[torch.Tensor]:
+        "All that an iteration changes: networks, optimisers, sums."
+        nets = [v for r in self.learning for v in self.modules[r].state_dict().values()]
+        own = [v for o in self.optimizers.values() for state in o.state.values() for v in state.values()]
+        return [v for v in (*nets, *own, *self.players.counts.values()) if isinstance(v, torch.Tensor)]
+
+    def remembers(self) -> bool:
+        "Whether it still collects what frozen networks say of images."
+        return any(not table.full and table.rows != [] for table in self.players.tables.values())
 
 # %% ../nbs/20_loop.ipynb #cell-057
 def _read_test(s: RunningStage, i: int):
@@ -354,7 +380,7 @@ def _turns(s: RunningStage) -> Iterator[tuple[int, int]]:
             yield s.k, i
             book.start()
             s.set_rate(i)
-            loss = s.iterate(i)
+            loss = s.step(i)
             if i == s.first:
                 _check_read(s.p, stage, t.run.recipe)
                 _check_modes(s.modules, s.learning, s.where)
@@ -413,6 +439,11 @@ def _computing(threads: int | None, device: torch.device):
         torch.set_num_threads(before)
 
 
+def _queue(device: torch.device) -> AbstractContextManager:
+    "A queue of a run's own on a GPU, where work of several runs goes on at the same time; elsewhere there is one."
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+
+
 def train(
     run: Run,
     images: Images,         # the run's data set
@@ -430,18 +461,23 @@ def train(
     Raises: Diverged when a loss is not finite; ValueError when the recipe and the objective do not fit.
     """
     training = Training(run, images, weights, device, Checkpoint(checkpoint, run.key, checkpoint_seconds), progress)
-    with _computing(threads, device):
+    with _computing(threads, device), _queue(device):
         for _ in stages_in_turn(training):
             training.shared.memory.clear()  # the batch, and what was said of it
     return training.result()
 
 # %% ../nbs/20_loop.ipynb #cell-084
-def side_by_side(run: Run) -> tuple:
-    """Runs of equal answers are worth training side by side; a run without a teacher is alone.
+def side_by_side(
+    run: Run,
+    device: torch.device = torch.device("cpu"),
+) -> tuple:
+    """Runs of equal answers are worth training side by side; on a CPU a run without a teacher is alone.
 
     In the longest stage that has one, they see the same batches through the same networks that do not learn, whatever
-    they learn from them.
+    they learn from them. A GPU is filled by all that can be trained at one time: whatever learns from one data set.
     """
+    if device.type == "cuda":
+        return (run.data, run.part, run.precision)
     learned, found = set(), []
     for k, stage in enumerate(run.stages):
         learned.update(stage.train)
@@ -452,10 +488,11 @@ def side_by_side(run: Run) -> tuple:
     return (run.data, run.part, run.seed, run.precision, *max(found, key=lambda what: what[:2]))
 
 # %% ../nbs/20_loop.ipynb #cell-085
-def _turn(run: Run, going: dict, position: dict, results: dict):
+def _turn(run: Run, going: dict, position: dict, results: dict, queue: AbstractContextManager):
     "One iteration of a run; its result when it has ended."
     try:
-        position[run] = next(going[run])
+        with queue:
+            position[run] = next(going[run])
         return
     except StopIteration as end: results[run] = end.value
     except Diverged as error: results[run] = error
@@ -474,18 +511,22 @@ def train_together(
 ) -> list:
     """Train runs side by side, an iteration of each in turn; see `train` for the arguments.
 
-    Where runs see the same batch, it is made once and networks that do not learn look at it once. Each run's result is
-    bit by bit what it is alone (on a CPU). Returns: for each run what `train` returns, or the Diverged that ended it.
+    Where runs see the same batch, it is made once and networks that do not learn look at it once; on a GPU each run has
+    a queue of its own and all are filled in turn. Each run's result is bit by bit what it is alone.
+    Returns: for each run what `train` returns, or the Diverged that ended it.
     """
-    shared, results, going = Shared(waits=len(runs) > 1), {}, {}
+    apart, results, going, queues = device.type == "cuda", {}, {}, {}
+    shared = [Shared(len(runs) - 1) for _ in runs] if apart else [Shared()] * len(runs)
     with _computing(threads, device):
-        for run, file in zip(runs, checkpoints or [None] * len(runs), strict=True):
+        for run, file, common in zip(runs, checkpoints or [None] * len(runs), shared, strict=True):
             keeper = Checkpoint(file, run.key, checkpoint_seconds)
-            going[run] = stages_in_turn(Training(run, images, weights, device, keeper, progress, shared))
+            going[run] = stages_in_turn(Training(run, images, weights, device, keeper, progress, common))
+            queues[run] = _queue(device)
         position = dict.fromkeys(going, (0, 0))
         while position:
             behind = min(position.values())  # a resumed run may be ahead: the others catch up
-            for run in [run for run, at in position.items() if at == behind]:
-                _turn(run, going, position, results)
-            shared.memory.clear()
+            for run in [run for run, at in position.items() if apart or at == behind]:
+                _turn(run, going, position, results, queues[run])
+            for common in shared:
+                common.memory.clear()
     return [results[run] for run in runs]

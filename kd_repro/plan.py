@@ -10,6 +10,8 @@ import json
 from collections import Counter
 from functools import cache
 
+import torch
+
 from .core import near
 from .data import SETS
 from .ensembles import Ensemble, needed, results
@@ -131,12 +133,12 @@ def why_table(
     return f"{lacking} of {len(items)} results are missing" if lacking else outdated(table, scale, items, store)
 
 # %% ../nbs/76_plan.ipynb #cell-006
-def _groups(missing: dict, flat: bool) -> list[tuple[int, list]]:
+def _groups(missing: dict, flat: bool, device: str) -> list[tuple[int, list]]:
     "Level and results of each group, in an order in which they can be made; `flat` takes all levels for one."
     level, groups = {}, {}
     for key, item in missing.items():
         level[key] = 1 + max((level[s.key] for s in item.sources if s.key in missing), default=-1)
-        together = key if isinstance(item, Ensemble) else side_by_side(item)
+        together = key if isinstance(item, Ensemble) else side_by_side(item, torch.device(device))
         groups.setdefault((0 if flat else level[key], together), []).append(item)
     return sorted(((k, group) for (k, _), group in groups.items()), key=lambda pair: pair[0])
 
@@ -160,9 +162,10 @@ def _chunks(groups: list, workers: int, likely: dict) -> dict[str, list]:
     return {f"results-{k}": chunk for k, chunk in enumerate(chunks.values(), 1)}
 
 
-def _result_tasks(missing: dict, likely: dict, small: bool, workers: int, store: Store, why: dict) -> dict[str, Task]:
+def _result_tasks(missing: dict, likely: dict, small: bool, workers: int, store: Store, why: dict,
+                  device: str) -> dict[str, Task]:
     "The tasks that make results; a small one does not wait for others and does not fail with one of its results."
-    groups, tasks, maker = _groups(missing, small), {}, {}
+    groups, tasks, maker = _groups(missing, small, device), {}, {}
     for name, piece in (_chunks(groups, workers, likely) if small else _split(groups, workers, store)).items():
         after = {maker[s.key] for item in piece for s in item.sources if s.key in maker}
         tasks[name] = Task(runs=[item.key for item in piece],
@@ -193,7 +196,7 @@ def make_plan(
     missing = {item.key: item for item in wanted if usable(item, store, stale) is None}
     why = {key: why_missing(item, store) for key, item in missing.items()}
     likely = {key: estimate(item, *speed) if isinstance(item, Run) else .5 for key, item in missing.items()}
-    tasks = _result_tasks(missing, likely, scale == "smoke" and not stale, workers, store, why)
+    tasks = _result_tasks(missing, likely, scale == "smoke" and not stale, workers, store, why, device)
     maker = {key: name for name, task in tasks.items() for key in task.runs}
     all_of_it = train and not rows and not seeds
     for table in tables:

@@ -56,10 +56,10 @@ class Shared:
     """What runs that are trained side by side share: frozen networks, the batch, and their outputs for it.
 
     The first run to compute a value is timed; later users are charged the same, so `seconds` is each run's stand-alone
-    cost.
+    cost. On a GPU runs share nothing but the device, see `beside`.
     """
-    def __init__(self, waits: bool = False):  # whether a device's work is waited for at the end of a run's turn
-        self.extractors, self.asked, self.memory, self.charge, self.waits = {}, {}, {}, 0.0, waits
+    def __init__(self, beside: int = 0):  # other runs at work on the device all the time; their seconds are the clock's
+        self.extractors, self.asked, self.memory, self.charge, self.beside = {}, {}, {}, 0.0, beside
         self._kept = WeakValueDictionary()
 
     def once(self, key: tuple, who, make: Callable):
@@ -447,6 +447,12 @@ def teachers_of(n: Players) -> list[str]:
     return [role for role in n.players if role.startswith("teacher") and role not in n.stage.train]
 
 
-def weight_at(weight: float | tuple, t: float) -> float:
+def weight_at(
+    weight: float | tuple,
+    t: float | torch.Tensor,  # progress, 0 to 1; a tensor () float64 where an iteration is recorded, see `replay`
+) -> float | torch.Tensor:    # a tensor () float32 for a pair at such a t
     "A weight at progress t: a number stays, a pair (start, end) is followed linearly."
-    return weight[0] + (weight[1] - weight[0]) * t if isinstance(weight, tuple) else weight
+    if not isinstance(weight, tuple):
+        return weight
+    now = weight[0] + (weight[1] - weight[0]) * t
+    return now.float() if isinstance(now, torch.Tensor) else now

@@ -360,6 +360,10 @@ def ensure(
     store, left = store or Store(), dict.fromkeys(items)
     how = dict(device=device, threads=threads, data_folder=data_folder, progress=progress)
 
+    def before(item: Run | Ensemble) -> int:
+        "How many results must be made first, one after another."
+        return max((1 + before(s) for s in item.sources if usable(s, store, stale) is None), default=0)
+
     def there(item: Run | Ensemble) -> Record | None:
         record = usable(item, store, stale)
         return None if record and weights and isinstance(item, Run) and store.tensors(item) is None else record
@@ -367,8 +371,9 @@ def ensure(
     for wait in (False, True) if make else ():  # first what nobody else is making, then what others were
         groups = {}
         for item in left:
-            groups.setdefault(item.key if wait or isinstance(item, Ensemble) else side_by_side(item), []).append(item)
-        for group in groups.values():
+            together = item.key if wait or isinstance(item, Ensemble) else side_by_side(item, device)
+            groups.setdefault((before(item) if device.type == "cuda" else 0, together), []).append(item)
+        for _, group in sorted(groups.items(), key=lambda entry: entry[0][0]):
             with ExitStack() as locks:
                 missing = []
                 for item in group:
