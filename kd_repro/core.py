@@ -204,7 +204,7 @@ def layout(device: torch.device) -> torch.memory_format:
     "How networks and images lie in the memory of a device."
     import torch
 
-    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
+    return torch.channels_last
 
 # %% ../nbs/00_core.ipynb #42ca8f53
 def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
