@@ -21,16 +21,16 @@ import torch
 from filelock import FileLock, Timeout
 from tabulate import tabulate
 
-from .core import check_precision, data_root, is_project, pick_device, project_root
+from .core import check_precision, data_root, environment, is_project, pick_device, project_root
 from .data import load
 from .engine import carry_out
 from .ensembles import needed, results
-from .estimate import UNMEASURED, calibrate, estimate, in_words
+from .estimate import UNMEASURED, calibrate, estimate, in_words, speed_of
 from .freshness import files_of
 from .plan import likely_seconds, make_plan, why_table
 from .progress import held, under_way
 from .recipes import SCALES
-from .records import Store, is_stale
+from .records import Store, is_stale, read_record
 from .runner import Plan, check_parameters, notebook_of
 from .runs import Run
 from .tables import TABLES
@@ -111,6 +111,21 @@ _precision = click.option("--precision", default="float32", show_default=True,
 _scale = click.option("--scale", default="smoke", show_default=True, type=click.Choice(list(SCALES)))
 
 # %% ../nbs/82_workflow.ipynb #cell-011
+def _speed(device: torch.device, precision: str, threads: int, store: Store) -> tuple[tuple, str]:
+    "What `estimate` needs of this machine, and where it comes from: the records of machines of its kind, else a clock."
+    here = environment(device, precision, "") | dict(threads=threads)
+    kind = ("cpu", "device", "threads", "precision")
+    alike = lambda record: all(record.environment.get(name) == here[name] for name in kind)
+    known = {item.key: item for scale in SCALES for item in needed(list(TABLES), scale, precision)
+             if isinstance(item, Run)}
+    found = [(known[path.stem[-16:]], path) for path in sorted(store.root.glob("data/records/*/*.json"))
+             if path.stem[-16:] in known]
+    done = [(run, record.stages) for run, path in found if alike(record := read_record(path))]
+    if speed := speed_of(done):
+        return speed, f"the {len(done)} runs that its kind of machine has recorded"
+    return calibrate(device, precision), "a short measurement"
+
+
 @main.command("list", cls=click.Command)
 @_device
 @_precision
@@ -119,14 +134,14 @@ def list_tables(device, precision, with_estimate):
     "Tables, their source, runs and estimated minutes at each scale on this machine."
     where, precision = pick_device(device), check_precision(precision)
     workers = 1 if where.type == "cuda" else os.cpu_count() or 1
-    speed = calibrate(where, precision) if with_estimate else None
+    speed, source = _speed(where, precision, 1, Store()) if with_estimate else (None, "")
     lines = [[table, t.source, *_costs(table, precision, speed, workers)] for table, t in TABLES.items()]
     minutes = ["minutes"] if with_estimate else []
     heads = ["table", "source"] + [head for scale in SCALES for head in [f"{scale}: runs"] + minutes]
     click.echo(tabulate(lines, heads, disable_numparse=True))
     if with_estimate:
         click.echo(f"\nMinutes are estimated for this machine ({where}, {precision}, "
-                   f"{workers} training(s) at once) from a short measurement, nothing being done yet. "
+                   f"{workers} training(s) at once) from {source}, nothing being done yet. "
                    "Tables share runs: all together take less than the sum.")
 
 
@@ -358,7 +373,7 @@ def run(tables, scale, device, precision, data, threads, workers, jobs, profile,
         plan = make_plan(names, scale, precision, **how)
         if not dry_run and (scale == "smoke" or not _to_make(plan)):
             return plan, UNMEASURED
-        speed = calibrate(where, precision)
+        speed, _ = _speed(where, precision, threads, store)
         return make_plan(names, scale, precision, speed=speed, **how), speed
 
     if dry_run:
