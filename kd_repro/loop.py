@@ -524,8 +524,8 @@ def train_together(
     """Train runs side by side, an iteration of each in turn; see `train` for the arguments.
 
     Where runs see the same batch, it is made once and networks that do not learn look at it once. On a GPU each run has
-    a queue of its own, and as many as its memory holds are filled in turn. Each run's result is bit by bit what it is alone.
-    Returns: for each run what `train` returns, or the Diverged that ended it.
+    a queue of its own, and as many as its memory holds are filled in turn. A run's result is bit by bit what it is
+    alone. Returns: for each run what `train` returns, or the Diverged that ended it.
     """
     apart, results, going, queues, turns = device.type == "cuda", {}, {}, {}, Counter()
     shared = [Shared(min(len(runs), BESIDE) - 1) for _ in runs] if apart else [Shared()] * len(runs)
