@@ -97,8 +97,14 @@ def _about(name: str, what: str, data: bytes) -> dict:
             "encodingFormat": _FORMATS.get(Path(name).suffix, "text/plain"), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _add_inputs(add, crate, workflow, action, found: list[Record], parameters: dict):
-    "Parameters and data of an action; the workflow gets a slot for each parameter."
+def _action(add, crate, workflow, made: dict, found: list[Record], parameters: dict):
+    "The run of a workflow, with its parameters and data; the workflow gets a slot for each parameter."
+    said = (f"{len(found)} results, {in_words(made['training_seconds'])} of training. "
+            f"Machines: {'; '.join(made['machines'])}. Digests of the training code: {', '.join(made['code'])}."
+            if found else "No training.")
+    began = {"startTime": min(record.started for record in found)} if found else {}
+    action = crate.add_action(workflow, "#run", properties={
+        "name": f"Making of {workflow['name']}", "description": said, **began})
     for name, value in parameters.items():
         slot = crate.add_formal_parameter(name, "Text", f"#parameter-{name}", valueRequired=True)
         workflow.append_to("input", slot)
@@ -106,6 +112,7 @@ def _add_inputs(add, crate, workflow, action, found: list[Record], parameters: d
     for name, md5 in sorted({(record.data, record.data_md5) for record in found}):
         action.append_to("object", add(f"#data-{name}", "CreativeWork", name=name,
                                        description=f"Data set; MD5 of its pixels and labels: {md5}"))
+    return action
 
 
 def _described(table: str, scale: str, files: list[dict], found: list[Record], state: str, parameters: dict) -> dict:
@@ -122,12 +129,7 @@ def _described(table: str, scale: str, files: list[dict], found: list[Record], s
     workflow = crate.add_workflow(dest_path=path, main=True, lang=jupyter, properties=_about(path, what, data) | {
         "name": title, "version": kd_repro.__version__})
     made = provenance(Experiment(table=table, scale=scale, device="cpu", train=False), {"": found})
-    said = (f"{len(found)} results, {in_words(made['training_seconds'])} of training. "
-            f"Machines: {'; '.join(made['machines'])}. Digests of the training code: {', '.join(made['code'])}."
-            if found else "No training.")
-    began = {"startTime": min(record.started for record in found)} if found else {}
-    action = crate.add_action(workflow, "#run", properties={"name": f"Making of {title}", "description": said, **began})
-    _add_inputs(add, crate, workflow, action, found, parameters)
+    action = _action(add, crate, workflow, made, found, parameters)
     for role, part in zip(("object", "result"), files[1:]):
         for name, (what, data) in part.items():
             action.append_to(role, crate.add_file(dest_path=name, properties=_about(name, what, data)))
