@@ -8,7 +8,8 @@ here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
-notebooks, slurm, edge, dev = (cfg[f"{name}_requirements"].split() for name in ("notebook", "slurm", "edge", "dev"))
+notebooks, slurm, edge, archive, dev = (cfg[f"{name}_requirements"].split()
+                                         for name in ("notebook", "slurm", "edge", "archive", "dev"))
 
 setup(
     name=cfg["lib_name"],
@@ -29,8 +30,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[cfg["lib_path"] + "*"]),
     install_requires=cfg["requirements"].split(),
-    extras_require={"notebooks": notebooks, "slurm": notebooks + slurm, "edge": edge,
-                    "dev": notebooks + slurm + edge + dev},
+    extras_require={"notebooks": notebooks, "slurm": notebooks + slurm, "edge": edge, "archive": archive,
+                    "dev": notebooks + slurm + edge + archive + dev},
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
 )
