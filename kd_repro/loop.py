@@ -330,7 +330,7 @@ class RunningStage(StageState):
         return self.work(batch, i / max(1, self.stage.iterations - 1))
 
     def work(self, batch: Batch, t: float | torch.Tensor) -> torch.Tensor:
-        "What an iteration does with its batch at progress t, a number or (), 0 to 1. Returns the losses' sum, detached."
+        "What an iteration does with its batch at progress t, a number or (), 0 to 1. Returns the sum of the losses."
         n = self.players
         n.batch, total = batch, torch.zeros((), device=self.training.device)
         for yielded in self.make(n, batch, self.p, t):
