@@ -168,7 +168,8 @@ class Store:
         return FileLock(path)
 
     def sweep(self, item: Run | Ensemble):
-        "Remove what a killed process left half-written. Only for who holds the lock: nobody else writes these files."
+        """Remove what a killed process left half-written. Only for who holds the lock: on this machine nobody else
+        writes these files, and another machine writes its own again, see `core.atomic_write`."""
         for folder, pattern in ((self.cached("").parent, f".{item.key}.pt.*.part"),
                                 (self.checkpoint("").parent, f".{item.key}.pt.*.part"),
                                 (self.folder(item.scale), f".*-{item.key}.json.*.part")):
