@@ -136,7 +136,7 @@ bench: setup  ## how fast: our loop beside the public codes' way and torchdistil
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
 	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" nbs/studies/speed.ipynb $(ARGS)
 
-chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
+chaos: setup  ## what a run survives: 20 times killed, on a disk that fails, with a clock set back, ..., and run again
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/chaos.ipynb $(ARGS)
 
 faults: setup  ## what a user is told: full disk, killed kernel, changed record, ...
