@@ -14,7 +14,7 @@ from pathlib import Path
 import kd_repro
 from .core import atomic_write, digest
 from .records import Store
-from .runner import notebook_of
+from .runner import code_cells, notebook_of
 
 # %% ../nbs/74_freshness.ipynb #cell-006
 def _code(source: str) -> str:
@@ -30,20 +30,24 @@ def _library() -> str:
     return digest([[path.name, _code(path.read_text(encoding="utf-8"))] for path in files])
 
 
+def _text(path: Path) -> str:
+    "What a file holds; bytes that are no UTF-8 stay what they are."
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def made_from(
     table: str,
     items: list,  # its runs and ensembles
     store: Store,
 ) -> dict[str, str]:  # part -> digest
     "Digests of all that a table depends on. Raises: FileNotFoundError if its notebook is missing."
-    notebook = json.loads(notebook_of(table).read_text(encoding="utf-8"))
-    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    cells = [source for source, _ in code_cells(notebook_of(table))]
     claims = store.root / "data" / "claims.csv"
     records = [path for item in items for path in store.beside(item, ".json")]
     return dict(notebook=digest([code for cell in cells if (code := _code(cell)) != _code("")]),
                 library=_library(),
-                records=digest([[path.name, path.read_text(encoding="utf-8")] for path in records]),
-                claims=digest(claims.read_text(encoding="utf-8")) if claims.is_file() else "")
+                records=digest([[path.name, _text(path)] for path in records]),
+                claims=digest(_text(claims)) if claims.is_file() else "")
 
 # %% ../nbs/74_freshness.ipynb #cell-010
 def files_of(
@@ -80,8 +84,8 @@ def outdated(
     if not note.is_file() or not note.with_suffix(".ipynb").is_file():
         return "no note says what it was made from" if files_of(table, folder) else "not made yet"
     try:
-        said = json.loads(note.read_text(encoding="utf-8"))
-        before, files = dict(said["made_from"]), set(said["files"])
+        said = json.loads(_text(note))
+        before, files = dict(said["made_from"]), set(map(str, said["files"]))
     except (ValueError, KeyError, TypeError):
         return "its note is damaged"
     if gone := files - set(files_of(table, folder)):

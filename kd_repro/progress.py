@@ -55,13 +55,14 @@ class Progress:
 @lru_cache(1000)
 def _read(path: Path, run: Run, changed: int) -> Progress | None:
     "The progress in a checkpoint, cached by the time it was `changed`; None if it is damaged or gone."
-    try: saved = load_tensors(path, run.key)
-    except (ValueError, OSError): return None
-    k, i = saved["stage"], saved["iteration"]
-    stage, log = run.stages[k], saved["logs"][k]
-    return Progress(run, stage.name, i, stage.iterations, i * stage.batch / max(log["seconds"], 1e-9),
-                    log["loss"][-1][1] if log["loss"] else None, sum(log["seconds"] for log in saved["logs"]),
-                    part_done(run, k, i), changed / 1e9)
+    try:
+        saved = load_tensors(path, run.key)
+        k, i = saved["stage"], saved["iteration"]
+        stage, log = run.stages[k], saved["logs"][k]
+        return Progress(run, stage.name, i, stage.iterations, i * stage.batch / max(log["seconds"], 1e-9),
+                        log["loss"][-1][1] if log["loss"] else None, sum(log["seconds"] for log in saved["logs"]),
+                        part_done(run, k, i), changed / 1e9)
+    except (ValueError, OSError, LookupError, TypeError, AttributeError): return None
 
 
 def progress_of(
