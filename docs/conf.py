@@ -73,6 +73,10 @@ def prepare(path: Path):
         for output in cell.get("outputs", []):
             if text := output.get("data", {}).get("text/markdown"):
                 output["data"]["text/markdown"] = link(text, folder)
+    if not any(cell.get("outputs") for cell in notebook.cells) and folder.name in ("studies", "checks"):
+        said = ("Committed without outputs, since they depend on the machine: `make help` names the command that runs "
+                "it, and its tables are in `figures/studies`.")
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said))
     notebook.metadata["language_info"] = {"name": "python"}
     if path.name == "index.ipynb":
         notebook.cells.append(nbformat.v4.new_markdown_cell(contents()))
