@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test bench chaos faults slurm browser zoo lab site readme papers export lock clean
+.PHONY: help setup reproduce test bench gpu chaos faults slurm browser zoo lab site readme papers export lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -130,11 +130,15 @@ given = {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in 
 execute(path, f"figures/studies/notebooks/{Path(path).name}", given)
 endef
 
-bench chaos faults slurm browser zoo: export SCRIPT = $(STUDY)
+bench gpu chaos faults slurm browser zoo: export SCRIPT = $(STUDY)
 bench: setup  ## how fast: our loop beside the public codes' way and torchdistill (which it installs beside .venv)
 	@[ -d .venv/bench ] || if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/bench torchdistill==1.1.5; \
 	else $(BIN)/python -m pip install --quiet --no-deps --target .venv/bench torchdistill==1.1.5; fi
 	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" nbs/studies/speed.ipynb $(ARGS)
+
+gpu: setup  ## what a GPU computes and how fast, then the flow table at the papers' scale, in 10 minutes; again to go on
+	@$(BIN)/nbdev_test --path nbs/checks/device.ipynb
+	@$(BIN)/python -c "$$SCRIPT" nbs/checks/gpu.ipynb $(ARGS)
 
 chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/chaos.ipynb $(ARGS)

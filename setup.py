@@ -8,7 +8,8 @@ here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
-notebooks, slurm, edge, dev = (cfg[f"{name}_requirements"].split() for name in ("notebook", "slurm", "edge", "dev"))
+notebooks, slurm, edge, archive, dev = (cfg[f"{name}_requirements"].split()
+                                         for name in ("notebook", "slurm", "edge", "archive", "dev"))
 
 setup(
     name=cfg["lib_name"],
@@ -17,15 +18,20 @@ setup(
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=cfg["author"],
-    author_email=cfg["author_email"],
     keywords=cfg["keywords"],
-    url=cfg["git_url"],
+    classifiers=[
+        f"Intended Audience :: {cfg['audience']}",
+        f"Natural Language :: {cfg['language']}",
+        "Operating System :: OS Independent",
+        *(f"Programming Language :: Python :: {version}" for version in cfg["python_versions"].split()),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     license="Apache-2.0",
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[cfg["lib_path"] + "*"]),
     install_requires=cfg["requirements"].split(),
-    extras_require={"notebooks": notebooks, "slurm": notebooks + slurm, "edge": edge,
-                    "dev": notebooks + slurm + edge + dev},
+    extras_require={"notebooks": notebooks, "slurm": notebooks + slurm, "edge": edge, "archive": archive,
+                    "dev": notebooks + slurm + edge + archive + dev},
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
 )

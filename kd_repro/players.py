@@ -8,6 +8,7 @@ __all__ = ['REMEMBERED', 'CONNECTED', 'STATISTICS', 'Answers', 'Shared', 'Tally'
            'last_taps', 'consecutive_taps', 'before_relu', 'embedding_of', 'head_of', 'teachers_of', 'weight_at']
 
 # %% ../nbs/18_players.ipynb #cell-002
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -332,7 +333,13 @@ class Frozen(Player):
         return n.shared.once((id(x), *about), n, ask)[1]
 
     def _quick(self, graph: fx.GraphModule) -> fx.GraphModule:
-        return fold(graph)
+        folded = fold(graph)
+        if self._players.precision == "bf16":  # cast once, as autocast casts in each forward
+            folded = copy.deepcopy(folded)  # it may share modules with the network
+            for module in folded.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear)):
+                    module.bfloat16()
+        return folded
 
 # %% ../nbs/18_players.ipynb #cell-028
 class Players(Memory):

@@ -35,7 +35,7 @@ from .loop import Diverged, accuracy, probabilities, side_by_side, train_togethe
 from .models import NETWORKS, build
 from .runs import OBJECTIVES, Run, plain_data, thaw
 from .tables import rows
-from .weights import load_tensors, save_tensors, weights_sha256
+from .weights import load_tensors, load_weights, save_tensors, save_weights, weights_sha256
 
 # %% ../nbs/54_records.ipynb #cell-009
 _digest_of = cache(code_digest)
@@ -116,24 +116,33 @@ def read_record(
                          "Restore it from version control, or delete it to make the run again") from error
 
 # %% ../nbs/54_records.ipynb #cell-016
-def _load(path: Path, key: str, weights: dict) -> dict:
-    """A file of tensors of the run `key` that holds `weights` (role -> SHA-256).
-
-    Raises: ValueError that names file and remedy."""
+def _check_whole(path: Path):
+    "The checksums that `torch.save` writes and `torch.load` does not read. Raises: ValueError that names the file."
     try:
         with zipfile.ZipFile(path) as archive:
-            whole = archive.testzip() is None  # the checksums that torch.save writes and torch.load does not read
+            whole = archive.testzip() is None
     except (FileNotFoundError, PermissionError):
         raise
     except Exception:
         whole = False
     if not whole:
         raise ValueError(f"{path} is truncated, damaged or not a file of weights. Delete {path} to make it afresh")
-    content = load_tensors(path, key)
+
+
+def _load(path: Path, key: str, weights: dict) -> dict:
+    """A file of the run `key`, safetensors or torch's, that holds `weights` (role -> SHA-256).
+
+    Raises: ValueError that names file and remedy."""
+    if path.suffix == ".safetensors":
+        content = {"key": key, "nets": load_weights(path, key)}
+    else:
+        _check_whole(path)
+        content = load_tensors(path, key)
+    restore = ", or restore it from version control" if path.suffix == ".safetensors" else ""
     for role, sha in weights.items():
         if weights_sha256(content.get("nets", {}).get(role, {})) != sha:
             raise ValueError(f"{path}: the weights of {role!r} are not those of the record of {key}. "
-                             f"Delete {path} to make it afresh")
+                             f"Delete {path} to make it afresh{restore}")
     return content
 
 # %% ../nbs/54_records.ipynb #cell-019
@@ -179,6 +188,10 @@ class Store:
         "Files of a key beside its record; the name in front of the key may be another table's."
         return sorted(self.folder(item.scale).glob(f"*-{item.key}{suffix}"))
 
+    def kept(self, item: Run) -> list[Path]:
+        "Files of weights beside a record; `.pt` is what older versions wrote."
+        return self.beside(item, ".safetensors") + self.beside(item, ".pt")
+
     def record(self, item: Run | Ensemble) -> Record | None:
         """The record of a run, if there is one, done or failed; of several (two machines, two names) a finished one.
 
@@ -202,7 +215,7 @@ class Store:
         """Weights (and, from the cache, test probabilities) of a finished run, checked against its record; None if they
         are not here."""
         record = self.done(item)
-        for path in [self.cached(item.key)] + self.beside(item, ".pt"):
+        for path in [self.cached(item.key), *self.kept(item)]:
             if record and path.exists():
                 return _load(path, item.key, record.weights)
         return None
@@ -214,11 +227,11 @@ class Store:
 
     def commit_teacher(self, item: Run, content: dict):
         "Keep the weights of a teacher beside its record, if they are small and the scale is kept."
-        if item.scale == "smoke" or self.beside(item, ".pt"):
+        if item.scale == "smoke" or self.kept(item):
             return
-        nets = {"key": item.key, "nets": content["nets"]}
-        if sum(t.numel() * t.element_size() for net in nets["nets"].values() for t in net.values()) < self.COMMIT_BELOW:
-            save_tensors(self.folder(item.scale) / f"{self.name(item)}.pt", nets)
+        tensors = [tensor for net in content["nets"].values() for tensor in net.values()]
+        if sum(tensor.numel() * tensor.element_size() for tensor in tensors) < self.COMMIT_BELOW:
+            save_weights(self.folder(item.scale) / f"{self.name(item)}.safetensors", item.key, content["nets"])
 
 # %% ../nbs/54_records.ipynb #cell-023
 def _common(item: Run | Ensemble, device: torch.device, started: float) -> dict:
@@ -288,8 +301,10 @@ def _finish(run: Run, out: dict, images: Images, store: Store, device: torch.dev
              for role, net in modules.items() if role in run.stages[-1].train} if run.test else {}
     nets = {role: out["nets"][role] for role in modules}
     save_tensors(store.cached(run.key), {"key": run.key, "nets": nets, "probabilities": tests})
+    for path in store.kept(run):  # a committed teacher that was made again
+        save_weights(path.with_suffix(".safetensors"), run.key, nets)
     for path in store.beside(run, ".pt"):
-        save_tensors(path, {"key": run.key, "nets": nets})  # a committed teacher that was made again
+        path.unlink()
     record = Record(**common, status="done", teachers=out["frozen"],
                     stages=out["stages"], seconds=sum(s["seconds"] for s in out["stages"]),
                     weights={role: weights_sha256(state) for role, state in nets.items()},
