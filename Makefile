@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test bench gpu chaos faults slurm browser zoo lab site readme export lock clean
+.PHONY: help setup reproduce test bench gpu chaos faults slurm browser zoo lab site readme papers export lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -190,6 +190,35 @@ readme: setup  ## run nbs/index.ipynb and nbs/pages, and make README.md of the f
 	  made=$$tmp/$${page##*/}.ipynb && $(BIN)/nbdev_clean --fname $$made && \
 	  { cmp -s $$made $$out/$$page.ipynb || cp $$made $$out/$$page.ipynb; } || exit 1; done && \
 	$(BIN)/python -c "$$SCRIPT" $$tmp/index.ipynb $(README)
+
+# A notebook of a table is committed as executed, at the best scale that has results. What has none is trained at smoke.
+define PAPERS
+import re, subprocess, sys
+from pathlib import Path
+import nbformat
+from kd_repro.core import atomic_write
+from kd_repro.report import shown_at
+from kd_repro.runner import execute, notebook_of
+from kd_repro.tables import TABLES
+
+tables = [word for word in sys.argv[1:] if word != "--no-train"] or TABLES
+shown = {table: shown_at(table) for table in tables}
+if "--no-train" in sys.argv:
+    shown = {table: how for table, how in shown.items() if how[0] != "smoke" or not TABLES[table].family}
+for table, how in shown.items():
+    path = notebook_of(table)
+    notebook = nbformat.read(path, 4)
+    cell, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    for name, word in zip(("scale", "precision"), how):
+        cell.source = re.sub(rf'^{name} = "\w+"', f'{name} = "{word}"', cell.source, flags=re.M)
+    atomic_write(path, nbformat.writes(notebook) + "\n")
+    execute(path, path, {})
+    subprocess.run([Path(sys.executable).with_name("nbdev_clean"), "--fname", path], check=True)
+endef
+
+papers: export SCRIPT = $(PAPERS)
+papers: setup  ## run the notebooks of tables and figures where they lie; ARGS: names of tables, --no-train for those with results
+	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$SCRIPT" $(ARGS) </dev/null
 
 export: setup  ## clean the notebooks and write kd_repro/ from them
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export

@@ -1,7 +1,6 @@
 """Sphinx: the notebooks and the library as a site. `make site` builds it from _docs/source, which is prepared here.
 
-Notebooks are shown as they were executed: those of tables and figures as `kd-repro run` left them in
-figures/<scale>/notebooks, the best scale first. Links that lead out of nbs/ take their file along.
+Notebooks are shown as they are committed, executed. Links that lead out of nbs/ take their file along.
 """
 import os
 import re
@@ -34,14 +33,6 @@ exclude_patterns = ["**/.ipynb_checkpoints"]
 LINK = re.compile(r"(\]\()(?!https?:|#|attachment:|mailto:)([^)\s]+)(?=\))")
 
 
-def executed(path: Path) -> tuple[Path, str]:
-    "Where the best execution of a notebook lies, and its scale."
-    for scale in ("paper", "lite", "smoke"):
-        if (found := root / "figures" / scale / "notebooks" / path.name).is_file():
-            return found, scale
-    return path, ""
-
-
 def link(text: str, folder: Path) -> str:
     "Relative links of a notebook in `folder`, as seen from the site, where nbs/ is the root."
     def moved(match: re.Match) -> str:
@@ -67,10 +58,7 @@ def plain(text: str, length: int = 300) -> str:
 
 def prepare(path: Path):
     "A notebook as a page: without nbdev's comments, with its figures described."
-    found, scale = executed(path)
-    notebook, folder, words = nbformat.read(found, 4), path.parent, ""
-    if found == path and any("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
-        scale = "none"
+    notebook, folder, words = nbformat.read(path, 4), path.parent, ""
     for cell in notebook.cells:
         tags = cell.metadata.setdefault("tags", [])
         if cell.cell_type == "markdown":
@@ -85,11 +73,10 @@ def prepare(path: Path):
         for output in cell.get("outputs", []):
             if text := output.get("data", {}).get("text/markdown"):
                 output["data"]["text/markdown"] = link(text, folder)
-    if scale in ("smoke", "none"):
-        said = "Made at scale **smoke**: it shows that everything runs. Its numbers say nothing about the papers."
-        if scale == "none":
-            said = "This table or figure was **not run** at a scale that shows anything; below is its code."
-        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f":::{{warning}}\n{said}\n:::"))
+    if not any(cell.get("outputs") for cell in notebook.cells) and folder.name in ("studies", "checks"):
+        said = ("Committed without outputs, since they depend on the machine: `make help` names the command that runs "
+                "it, and its tables are in `figures/studies`.")
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said))
     notebook.metadata["language_info"] = {"name": "python"}
     if path.name == "index.ipynb":
         notebook.cells.append(nbformat.v4.new_markdown_cell(contents()))

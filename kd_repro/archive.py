@@ -58,7 +58,7 @@ def _files(table: str, scale: str, items: list, store: Store) -> list[dict]:
                          f"Make it first: kd-repro run {table} --scale {scale}")
     executed = folder / "notebooks" / f"{table}.ipynb"
     notebook = ({executed: "The notebook of the table, as executed"} if executed.is_file()
-                else {notebook_of(table): "The notebook of the table; its executed copy is not here"})
+                else {notebook_of(table): "The notebook of the table, as committed"})
     reads = {root / "data" / "claims.csv": "The published numbers, one to a line",
              root / "requirements.lock": "The versions of all packages",
              root / "settings.ini": "The version of the project, and what it needs"}

@@ -47,15 +47,16 @@ def code_cells(
                          "Restore it from version control") from error
 
 
-def _parameters(notebook: str | Path) -> dict:
-    "Parameters of a notebook and their defaults. Raises: ValueError when it has not one cell of them."
+def _parameters(notebook: str | Path) -> dict[str, type]:
+    "Parameters of a notebook and their types. Raises: ValueError when it has not one cell of them."
     tagged = [source for source, tags in code_cells(notebook) if "parameters" in tags]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: {len(tagged)} cells are tagged 'parameters', expected one. "
                          "Without it the notebook would run with its defaults; restore the tag (in JupyterLab: "
                          "property inspector, cell tags)")
+    typed = lambda value: bool if isinstance(value, ast.Compare) else type(ast.literal_eval(value))
     try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged[0]).body
+        return {node.targets[0].id: typed(node.value) for node in ast.parse(tagged[0]).body
                 if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)}
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{notebook}: its cell of parameters must hold lines `name = value` ({error})") from error
@@ -70,9 +71,9 @@ def check_parameters(
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"{notebook}: no parameter {name!r}; it has {', '.join(known)}")
-        if type(value) is not type(known[name]):
+        if type(value) is not known[name]:
             raise ValueError(f"{notebook}: parameter {name!r} is {value!r} of type {type(value).__name__}, "
-                             f"expected {type(known[name]).__name__}")
+                             f"expected {known[name].__name__}")
 
 # %% ../nbs/72_runner.ipynb #cell-011
 def identity() -> dict[str, str]:
@@ -188,6 +189,7 @@ def _forget_who(nb, parameters: dict) -> list[str]:
     for k, cell in enumerate(nb.cells):
         cell.id = f"cell-{k:03d}"
         for name in ("papermill", "execution"): cell.metadata.pop(name, None)
+        if not cell.metadata.get("tags"): cell.metadata.pop("tags", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = translate_parameters("python3", "python", parameters, "Parameters")
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
