@@ -19,7 +19,8 @@ class WithClaims(build_py):
     def run(self):
         super().run()
         if not self.editable_mode:
-            self.copy_file(str(here / "data" / "claims.csv"), str(Path(self.build_lib) / cfg["lib_path"] / "claims.csv"))
+            folder = Path(self.build_lib) / cfg["lib_path"]
+            self.copy_file(str(here / "data" / "claims.csv"), str(folder / "claims.csv"))
 
 
 setup(
