@@ -136,13 +136,18 @@ class Replay:
 
     def _recorded(self, i: int) -> Callable[[], torch.Tensor] | None:
         "A recording that agrees with the iterations from i on; None for none. The state stays what it is."
-        tensors = self.s.tensors()
-        before = [t.clone() for t in tensors]
+        tensors, n = self.s.tensors(), self.s.players
+        before, counts = [t.clone() for t in tensors], dict(n.counts)
+        lengths = {name: len(curve) for name, curve in n.traces.items()}
 
         @torch.no_grad()
         def back():
             for t, value in zip(tensors, before):
                 t.copy_(value)
+            n.counts.clear()
+            n.counts.update(counts)
+            for name, curve in n.traces.items():
+                del curve[lengths.get(name, 0):]
             self.s.clean()
             self.s.training.shared.memory.clear()
 
