@@ -474,6 +474,11 @@ def train(
     return training.result()
 
 # %% ../nbs/20_loop.ipynb #cell-084
+def _apart(device: torch.device) -> bool:
+    "Whether runs side by side share nothing but the device: on a GPU, which one of them does not fill."
+    return device.type == "cuda"
+
+
 def side_by_side(
     run: Run,
     device: torch.device = torch.device("cpu"),
@@ -483,7 +488,7 @@ def side_by_side(
     In the longest stage that has one, they see the same batches through the same networks that do not learn, whatever
     they learn from them. A GPU is filled by all that can be trained at one time: whatever learns from one data set.
     """
-    if device.type == "cuda":
+    if _apart(device):
         return (run.data, run.part, run.precision)
     learned, found = set(), []
     for k, stage in enumerate(run.stages):
@@ -536,7 +541,7 @@ def train_together(
     a queue of its own, and as many as its memory holds are filled in turn. A run's result is bit by bit what it is
     alone. Returns: for each run what `train` returns, or the Diverged that ended it.
     """
-    apart, results, going, queues, turns = device.type == "cuda", {}, {}, {}, Counter()
+    apart, results, going, queues, turns = _apart(device), {}, {}, {}, Counter()
     shared = [Shared(min(len(runs), BESIDE) - 1) for _ in runs] if apart else [Shared()] * len(runs)
     if apart:
         torch.cuda.empty_cache()  # what earlier trainings left would count as taken
