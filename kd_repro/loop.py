@@ -369,6 +369,11 @@ class RunningStage(StageState):
         "Whether it still collects what frozen networks say of images."
         return any(not table.full and table.rows != [] for table in self.players.tables.values())
 
+    def release(self):
+        "Answers, images and recording, up to gigabytes, are gone; else they would wait for the garbage collector."
+        self.players.tables.clear()
+        self.step = self.batches = self.players.batches = None
+
 # %% ../nbs/20_loop.ipynb #cell-057
 def _read_test(s: RunningStage, i: int):
     "The accuracy after iteration i enters the log, if the stage asks for it; the seconds it takes do not count."
@@ -411,7 +416,6 @@ def _turns(s: RunningStage) -> Iterator[tuple[int, int]]:
 # %% ../nbs/20_loop.ipynb #cell-058
 def _finish(s: RunningStage):
     "The end of a stage: its log is complete, and the guards look once more."
-    s.players.tables.clear()  # up to gigabytes, which should not wait for the garbage collector
     if s.training.device.type == "cuda":
         torch.cuda.synchronize(s.training.device)  # seconds are those of the work, not of its launch
     s.state(s.stage.iterations)
@@ -437,7 +441,9 @@ def stages_in_turn(training: Training) -> Iterator[tuple[int, int]]:
                     (modules if role in modules else training.carried)[role].load_state_dict(state)
         if k >= saved["stage"]:
             resumed = k == saved["stage"] and saved["iteration"] > 0
-            yield from _turns(RunningStage(training, k, modules, saved if resumed else None))
+            running = RunningStage(training, k, modules, saved if resumed else None)
+            try: yield from _turns(running)
+            finally: running.release()
         training.carried |= {role: modules[role] for role in stage.train}
     return training.result()
 
@@ -482,6 +488,11 @@ def train(
     return training.result()
 
 # %% ../nbs/20_loop.ipynb #cell-084
+def _apart(device: torch.device) -> bool:
+    "Whether runs side by side share nothing but the device: on a GPU, which one of them does not fill."
+    return device.type == "cuda"
+
+
 def side_by_side(
     run: Run,
     device: torch.device = torch.device("cpu"),
@@ -491,7 +502,7 @@ def side_by_side(
     In the longest stage that has one, they see the same batches through the same networks that do not learn, whatever
     they learn from them. A GPU is filled by all that can be trained at one time: whatever learns from one data set.
     """
-    if device.type == "cuda":
+    if _apart(device):
         return (run.data, run.part, run.precision)
     learned, found = set(), []
     for k, stage in enumerate(run.stages):
@@ -510,8 +521,10 @@ def _room(device: torch.device, turns: list[int]) -> bool:
     "Whether a GPU has room for one more beside runs that have had so many turns: they show what one needs."
     if not turns:
         return True
+    if len(turns) >= BESIDE or min(turns) < 20:
+        return False
     free, whole = torch.cuda.mem_get_info(device)
-    return len(turns) < BESIDE and min(turns) >= 20 and free > 1.5 * (whole - free) / len(turns)
+    return free > 1.5 * (whole - free) / len(turns)
 
 
 def _turn(run: Run, going: dict, position: dict, results: dict, queue: AbstractContextManager):
@@ -534,6 +547,7 @@ def train_together(
     checkpoints: list[Path | None] | None = None,  # one for each run
     checkpoint_seconds: float = 30.0,
     progress: bool = False,
+    ended: Callable = lambda run, result: None,  # called as soon as a run ends
 ) -> list:
     """Train runs side by side, an iteration of each in turn; see `train` for the arguments.
 
@@ -541,8 +555,10 @@ def train_together(
     a queue of its own, and as many as its memory holds are filled in turn. A run's result is bit by bit what it is
     alone. Returns: for each run what `train` returns, or the Diverged that ended it.
     """
-    apart, results, going, queues, turns = device.type == "cuda", {}, {}, {}, Counter()
+    apart, results, going, queues, turns = _apart(device), {}, {}, {}, Counter()
     shared = [Shared(min(len(runs), BESIDE) - 1) for _ in runs] if apart else [Shared()] * len(runs)
+    if apart:
+        torch.cuda.empty_cache()  # what earlier trainings left would count as taken
     with _computing(threads, device):
         for run, file, common in zip(runs, checkpoints or [None] * len(runs), shared, strict=True):
             keeper = Checkpoint(file, run.key, checkpoint_seconds)
@@ -556,6 +572,8 @@ def train_together(
             for run in [run for run, at in position.items() if apart or at == behind]:
                 turns[run] += 1
                 _turn(run, going, position, results, queues[run])
+                if run in results:
+                    ended(run, results[run])
             for common in shared:
                 common.memory.clear()
     return [results[run] for run in runs]

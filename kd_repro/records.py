@@ -239,7 +239,7 @@ def _images(item: Run | Ensemble, data_folder: str) -> Images:
 
 def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int | None, data_folder: str,
                progress: bool) -> list[Record]:
-    """Train runs side by side and write record, weights and probabilities of each.
+    """Train runs side by side and write record, weights and probabilities of each as soon as it has ended.
 
     Raises: Diverged, when all others are written."""
     check_precision(runs[0].precision, device)
@@ -258,27 +258,29 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
                 store.commit_teacher(source, content)
         return content["nets"][role]
 
-    started, before, records, diverged = time.time(), torch.get_num_threads(), [], None
+    started, before, records, diverged = time.time(), torch.get_num_threads(), {}, []
+
+    def ended(run: Run, out: dict | Diverged):
+        if not isinstance(out, Diverged):
+            records[run] = _finish(run, out, images, store, device, common[run] | dict(sources=sources[run]))
+            return
+        store.checkpoint(run.key).unlink(missing_ok=True)
+        store.write(run, Record(**common[run], status="failed", sources=sources[run], seconds=time.time() - started,
+                                message=str(out)))
+        diverged.append(out)
+
     torch.set_num_threads(threads or before)
     try:
         with exact_float32():  # as the runs will be trained, so the record says what it was
             common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations)
                       for run in runs}
-        results = train_together(runs, images, weights, device, threads,
-                                 [store.checkpoint(run.key) for run in runs], progress=progress)
-        for run, out in zip(runs, results):
-            if isinstance(out, Diverged):
-                store.checkpoint(run.key).unlink(missing_ok=True)
-                store.write(run, Record(**common[run], status="failed", sources=sources[run],
-                                        seconds=time.time() - started, message=str(out)))
-                diverged = out
-            else:
-                records.append(_finish(run, out, images, store, device, common[run] | dict(sources=sources[run])))
+        train_together(runs, images, weights, device, threads, [store.checkpoint(run.key) for run in runs],
+                       progress=progress, ended=ended)
     finally:
         torch.set_num_threads(before)
     if diverged:
-        raise diverged
-    return records
+        raise diverged[-1]
+    return [records[run] for run in runs]
 
 
 def _finish(run: Run, out: dict, images: Images, store: Store, device: torch.device, common: dict) -> Record:
