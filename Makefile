@@ -140,7 +140,7 @@ gpu: setup  ## what a GPU computes and how fast, then the flow table at the pape
 	@$(BIN)/nbdev_test --path nbs/checks/device.ipynb
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/gpu.ipynb $(ARGS)
 
-chaos: setup  ## what a run survives: killed at random moments and run again, 20 times
+chaos: setup  ## what a run survives: 20 times killed, on a disk that fails, with a clock set back, ..., and run again
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/chaos.ipynb $(ARGS)
 
 faults: setup  ## what a user is told: full disk, killed kernel, changed record, ...

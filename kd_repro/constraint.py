@@ -71,7 +71,7 @@ def constraint(n, b, p, t):
 
 # %% ../nbs/42_constraint.ipynb #cell-014
 def constraint_run(s: Setting, knowledge: str, depths: tuple, seed: int) -> Run:
-    "One kind of knowledge beside the labels, traced fifty times along the training."
+    "Labels and one kind of knowledge, traced fifty times during training."
     every = max(1, schedule(s.full, s.factor)["iterations"] // 50)
     return joint_run(s, knowledge, "constraint", depths, seed, p=dict(knowledge=knowledge, every=every))
 
@@ -89,7 +89,7 @@ def relative_spread(
     total: torch.Tensor,  # sum of the gradients, (..., P)
     squares: torch.Tensor,  # sum of their squared norms, (...)
     n: int,  # batches, 2 or more
-) -> torch.Tensor:  # (...), no unit; infinite where the mean cannot be told from 0
+) -> torch.Tensor:  # (...), no unit; infinite if the mean cannot be distinguished from 0
     "Standard deviation of a batch's gradient over the length of the mean gradient. Source: ours."
     mean = (total / n).square().sum(-1)
     var = (squares - n * mean) / (n - 1)
@@ -98,8 +98,9 @@ def relative_spread(
 
 @objective(T=4.0)
 def gradient_spread(n, b, p, t):
-    """Spread of the gradients of labels and of soft targets over batches, traced with the last batch; rate 0 keeps the
-    student. Source: ours, for a sentence of Hinton et al. 2015."""
+    """Spread of the gradients of labels and of soft targets over batches, traced with the last batch.
+
+    A learning rate of 0 keeps the student. Source: ours, for a sentence of Hinton et al. 2015."""
     z, own, seen = n.student(b.x).float(), list(n.student.net.parameters()), n.moments.net
     losses = {"labels": n.task(z, b.y), "soft targets": kd_loss(z, n.teacher(b.x), p.T)}
     for k, loss in enumerate(losses.values()):
@@ -113,8 +114,9 @@ def gradient_spread(n, b, p, t):
 
 # %% ../nbs/42_constraint.ipynb #aca32dd3
 def gradient_spread_run(s: Setting, recipe: str, stage: Stage, seed: int, T: float, student: Run | None = None) -> Run:
-    """Spread of gradients at a student that begins, or at the one of a run, with a KD stage's networks and batches. The
-    student stays what it is, and is not tested."""
+    """Spread of the gradients of an initial student, or of a run's student, with a KD stage's networks and batches.
+
+    The student does not change and is not tested."""
     nets = thaw(stage.nets)
     net = replace(nets["student"], weights=student)
     module = build(net.arch, thaw(net.args), stream(0, "", "size"))

@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,10 +77,10 @@ def atomic_write(
     """Write a file under a temporary name, flush it to the disk and rename it into place.
 
     Raises: OSError that names the file; what was there stays."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    path, name = Path(path), ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as f:
             f.write(content.encode() if isinstance(content, str) else content)
             f.flush()
@@ -88,7 +88,10 @@ def atomic_write(
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError) and name and path.parent.is_dir():
+            return atomic_write(path, content)  # another machine took it for what a killed process had left
+        if name:
+            with suppress(OSError): Path(name).unlink()
         if isinstance(error, OSError):
             raise OSError(error.errno, f"cannot write {path}: {error.strerror}; nothing was changed. "
                                        "Free space or choose another folder, then run again") from error

@@ -263,7 +263,7 @@ def carry_out(
         if task.table:
             items = needed([task.table], plan.scale, plan.precision)
             write_note(task.table, plan.scale, items, sources[task.table], store)
-            del before[task.table]
+            before.pop(task.table, None)
 
     with open(folder / "engine.log", "wb") as log, _Screen(plan, folder, workers, speed, store) as screen:
         engine = _start(_command(plan, folder, workers, settings, local), log)

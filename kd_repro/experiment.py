@@ -27,7 +27,7 @@ from kd_repro.core import (
     pick_device,
     project_root,
 )
-from .ensembles import results
+from .ensembles import Ensemble, needed, results
 from .loop import Diverged
 from .plots import figure_numbers, save_figure, save_table
 from .records import Record, Store, accuracies, ensure
@@ -228,12 +228,32 @@ def provenance(
     )
 
 
+def _from_csv(text: str) -> pd.DataFrame:
+    "The table that was written as CSV, each number as it was. Raises: ValueError or TypeError for what is none."
+    return pd.read_csv(io.StringIO(text), engine="python")
+
+
 class Experiment(_Comparison):
     "A table's notebook: its parameters, runs, records, comparison and files."
 
     def title(self, what: str) -> str:
         "What is shown, and at which scale."
         return f"{what} ({scale_in_words(self.table, self.scale)})"
+
+    def _ended(self, item: Run | Ensemble, store: Store) -> bool:
+        "Whether a result is there."
+        return store.done(item) is not None
+
+    @cached_property
+    def partial(self) -> str:
+        "What the files of a table say below it while results that it shows are missing; nothing when none is."
+        store, shown = Store(), {item.key for items in self.runs.values() for item in items}
+        ended = {item.key: self._ended(item, store) for item in needed([self.table], self.scale, self.precision)}
+        if all(ended[key] for key in shown):
+            return ""
+        precision = f" --precision {self.precision}" * (self.precision != "float32")
+        return (f"Partial: {sum(ended.values())} of {len(ended)} results; "
+                f"`kd-repro run {self.table} --scale {self.scale}{precision}` makes the rest.")
 
     def notice(self):
         "The scale of all that follows, for the notebook; at `smoke` a warning."
@@ -257,22 +277,26 @@ class Experiment(_Comparison):
         Raises: ValueError for a damaged file, with its name and the remedy."""
         path = Store().folder(self.scale) / "measured" / f"{self._name(part)}.json"
         keys = {row: [item.key for item in items] for row, items in self.runs.items()}
-        try: kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else dict(keys=None)
-        except ValueError: kept = None
-        if not isinstance(kept, dict) or {"keys", "table"} - kept.keys() and kept != dict(keys=None):
-            raise ValueError(f"{path} is damaged. Restore it from version control, or delete it to measure again")
-        if kept["keys"] != keys:
-            if (made := measure()) is None:
-                return pd.DataFrame()
-            kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["edge"])),
-                        table=made.to_csv(index=False))
-            atomic_write(path, json.dumps(kept, indent=1) + "\n")
-        return pd.read_csv(io.StringIO(kept["table"]), float_precision="round_trip")
+        if path.is_file():
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                measured_for, found = kept["keys"], _from_csv(kept["table"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged. Restore it from version control, "
+                                 "or delete it to measure again") from error
+            if measured_for == keys:
+                return found
+        if (made := measure()) is None:
+            return pd.DataFrame()
+        kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["edge"])),
+                    table=made.to_csv(index=False))
+        atomic_write(path, json.dumps(kept, indent=1) + "\n")
+        return _from_csv(kept["table"])
 
     def save_table(self, table: pd.DataFrame, part: str, title: str, digits: int = 2, **how) -> list[Path]:
-        "Save a table as a part of this one, see `plots.save_table`."
-        folder = project_root() / "figures" / self.scale
-        return save_table(table, folder, self._name(part), title, digits, latex=True, **how)
+        "Save a table as a part of this one, see `plots.save_table`; one that is `partial` says so below."
+        folder, notes = project_root() / "figures" / self.scale, [*filter(None, [self.partial]), *how.pop("notes", ())]
+        return save_table(table, folder, self._name(part), title, digits, latex=True, notes=notes, **how)
 
     def save_figure(self, fig, part: str, numbers: pd.DataFrame) -> list[Path]:
         "Save a figure with its numbers and where they came from, see `plots.save_figure`."
@@ -336,6 +360,10 @@ class MayDiverge(Experiment):
         self._fell = {row: [r.message for r in records if r and r.status == "failed"] for row, records in left.items()}
         check_records([r for row in self._found.values() for r in row if r])
         return self._found
+
+    def _ended(self, item: Run | Ensemble, store: Store) -> bool:
+        "Whether a result is there, or diverged."
+        return store.record(item) is not None
 
     @property
     def fell(self) -> dict[str, list[str]]:

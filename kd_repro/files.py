@@ -134,7 +134,7 @@ def read_image(
             return pil_to_tensor(center_crop(resize(image.convert("RGB"), size), [size, size]))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing. Remedy: {get}") from error
-    except (OSError, SyntaxError) as error:  # Pillow has no error of its own for a broken PNG
+    except Exception as error:  # Pillow raises errors of many kinds for a damaged file
         raise ValueError(f"{path} cannot be read as an image ({error}). Delete it, then: {get}") from error
 
 
@@ -157,8 +157,9 @@ def _shuffled(items: list) -> list:
 def _numbered(path: Path, get: str) -> dict[str, str]:
     "Number and value of each line of one of CUB's lists."
     rows = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    if not rows or any(len(row) != 2 for row in rows):
-        raise ValueError(f"CUB-200-2011: {path} has lines that are not a number and a value. Delete it, then: {get}")
+    if not rows or any(len(row) != 2 for row in rows) or len(dict(rows)) < len(rows):
+        raise ValueError(f"CUB-200-2011: {path} has lines that are not a number of their own and a value. "
+                         f"Delete it, then: {get}")
     return dict(rows)
 
 
@@ -177,7 +178,7 @@ def read_cub(folder: Path) -> tuple:
         if odd := sorted(table.keys() ^ names.keys()):
             raise ValueError(f"CUB-200-2011: {path} and images.txt name different images, first number {odd[0]}. "
                              f"Delete both, then: {get}")
-    if not all(label.isdigit() for label in labels.values()) or not set(training.values()) <= {"0", "1"}:
+    if not all(label.isdecimal() for label in labels.values()) or not set(training.values()) <= {"0", "1"}:
         raise ValueError(f"CUB-200-2011: {lists[1]} must hold whole numbers and {lists[2].name} only 0 and 1. "
                          f"Delete both, then: {get}")
     tensors = []

@@ -223,7 +223,11 @@ class Training:
     def load(self) -> dict:
         "The state to go on from; an empty one at the beginning."
         saved = self.checkpoint.load() or dict(stage=0, iteration=0, nets={}, logs=[], frozen={})
-        self.logs, self.frozen = saved["logs"], saved["frozen"]
+        with self.checkpoint.put_back():
+            k, i, stages = saved["stage"], saved["iteration"], self.run.stages
+            if not (0 <= k < len(stages) and 0 <= i <= stages[k].iterations):
+                raise ValueError(f"iteration {i} of stage {k} is none")
+            self.logs, self.frozen = list(saved["logs"]), dict(saved["frozen"])
         return saved
 
     def result(self) -> dict:
@@ -270,11 +274,19 @@ class StageState:
 
     def restore(self, saved: dict):
         "Go on from a state; the networks have their weights already."
+        log, losses, wanted = self.training.logs[self.k], saved["losses"], {*self.training.carried, *self.learning}
+        if saved["nets"].keys() != wanted or saved["optimizers"].keys() != self.optimizers.keys():
+            raise ValueError(f"it has networks {sorted(saved['nets'])} and optimisers {sorted(saved['optimizers'])}")
+        if odd := [name for name, value in self.book.log.items()
+                   if name != "beside" and type(log.get(name)) is not type(value)]:
+            raise ValueError(f"its log has no {odd[0]}")
+        if losses.shape != self.book.losses.shape:
+            raise ValueError(f"it has {len(losses)} losses")
         for role, state in saved["optimizers"].items():
             self.optimizers[role].load_state_dict(state)
-        for schedule, state in zip(self.schedules, saved.get("schedules", ())):
+        for schedule, state in zip(self.schedules, saved.get("schedules", ()), strict=True):
             schedule.load_state_dict(state)
-        self.book.log, self.book.losses = self.training.logs[self.k], saved["losses"].to(self.training.device)
+        self.book.log, self.book.losses = log, losses.to(self.training.device)
         self.players.counts.update(saved["counts"])
         self.players.traces, self.first = self.book.log["traces"], saved["iteration"]
 
@@ -300,7 +312,8 @@ class RunningStage(StageState):
         self.batches = training.shared.batches(training.images, stage.batch, *of, stage.augment)
         self.players.batches, self.where = self.batches, f"stage {stage.name!r} ({run.recipe})"
         if saved:
-            self.restore(saved)
+            with training.checkpoint.put_back():
+                self.restore(saved)
         training.logs[k:] = [self.book.log]
         t = training
         plain = not (t.given or t.optimizer or t.schedule or t.own_rates or t.loss or t.evaluate)
@@ -419,8 +432,9 @@ def stages_in_turn(training: Training) -> Iterator[tuple[int, int]]:
     for k, stage in enumerate(training.run.stages):
         modules = _modules(stage, training)
         if k == saved["stage"]:
-            for role, state in saved["nets"].items():
-                (modules if role in modules else training.carried)[role].load_state_dict(state)
+            with training.checkpoint.put_back():
+                for role, state in saved["nets"].items():
+                    (modules if role in modules else training.carried)[role].load_state_dict(state)
         if k >= saved["stage"]:
             resumed = k == saved["stage"] and saved["iteration"] > 0
             yield from _turns(RunningStage(training, k, modules, saved if resumed else None))

@@ -31,14 +31,14 @@ def moved(value, device: torch.device):
 
 
 _FORM = ("expected two tensors: x (B, C, H, W) and y (B,); "
-         "batch=lambda item: (x, y) reads another form, (x, y, index) says which images they are")
+         "batch=lambda item: (x, y) reads another form, (x, y, index) adds each image's index")
 
 
 def checked_batch(batch, own_loss: bool = False) -> tuple:
-    """Images by role or for all, labels, and each image's number or None.
+    """Images by role or for all, labels, and each image's index or None.
 
-    Labels are class numbers (B,) int64 or a probability for each class (B, K); with a loss of one's own whatever it
-    takes. Raises: ValueError that says what the loader gives."""
+    Labels are class numbers (B,) int64 or a probability for each class (B, K); with a given loss whatever it
+    takes. Raises: ValueError that describes what the loader gives."""
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise ValueError(f"loader: it gives {described(batch)}, {_FORM}")
     x, y, index = (*batch, None)[:3]
@@ -63,7 +63,7 @@ def checked_batch(batch, own_loss: bool = False) -> tuple:
     if index is not None and (not isinstance(index, torch.Tensor) or index.shape != (n,) or index.dtype != torch.int64
                               or index.min() < 0):
         raise ValueError(f"loader: the third part is {described(index)}, "
-                         "expected each image's number from 0, (B,) int64")
+                         "expected each image's index from 0, (B,) int64")
     return images, y, index
 
 # %% ../nbs/41_outside.ipynb #cell-007
@@ -71,13 +71,13 @@ _END = object()
 
 
 class Loaded:
-    "Batches of a loader in the order in which it gives them, pass after pass."
-    augment = True  # for all we know: nothing that was said of an image is kept for the next pass
-    classes = None  # role -> how many classes it knows, as soon as that was seen
+    "Batches of a loader in its order, one pass after another."
+    augment = True  # images may differ in the next pass, so no value computed from one is kept
+    classes = None  # role -> number of its classes, once known
 
     def __init__(self, loader: Iterable, device: torch.device, read: Callable | None, own_loss: bool = False):
         if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
-            raise ValueError(f"loader: got {type(loader).__name__}; give what can be gone through again and again, "
+            raise ValueError(f"loader: got {type(loader).__name__}; give something that can be iterated again, "
                              "a DataLoader or a list of batches")
         self.loader, self.device, self.read, self.own_loss = loader, device, read, own_loss
         self.source, self.passes, self.waiting = iter(()), -1, []
@@ -116,9 +116,9 @@ class Loaded:
         return Batch(x, y, ids, index, float(self.passes), {role: v for role, v in images.items() if role != "student"})
 
     def count(self) -> tuple[int, int]:
-        "Batches and images of a pass. Raises: ValueError where the loader does not say."
+        "Batches and images of a pass. Raises: ValueError if the loader has no length."
         if not hasattr(self.loader, "__len__"):
-            raise ValueError("loader: it does not say how many batches it has; a DataLoader over a data set does")
+            raise ValueError("loader: its number of batches is unknown; give a DataLoader over a data set")
         dataset = getattr(self.loader, "dataset", None)
         if hasattr(dataset, "__len__"):
             return len(self.loader), len(dataset)
@@ -141,24 +141,26 @@ def by_role(name: str, given, roles: Iterable) -> dict:
 
 # %% ../nbs/41_outside.ipynb #cell-014
 def _part(key, value):
-    "What stands in a network's output at a key, or under a name."
+    "The part of a network's output at a key, or under a name."
+    if isinstance(key, str) and isinstance(value, torch.Tensor):
+        raise KeyError(key)
     return getattr(value, key) if isinstance(key, str) and hasattr(value, key) else value[key]
 
 
 class Logits:
-    "Finds the logits in what a network returns, and checks them. Raises: ValueError that names the network."
+    "Find the logits in a network's output and check them. Raises: ValueError that names the network."
     def __init__(self, role: str, find, labels: int, others: dict, exact: bool = False):
         self.role, self.labels, self.others = role, labels, others  # others: role -> classes, to compare
-        self.exact = exact  # soft labels say how many classes there are
+        self.exact = exact  # soft labels give the exact number of classes
         self.find = find if find is None or callable(find) else partial(_part, find)
 
     def part(self, value):
-        "The part that `logits=` names. Raises: ValueError where there is none."
+        "The part that `logits=` names. Raises: ValueError if there is none."
         try:
             return self.find(value) if self.find else value
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(f"logits of the {self.role}: nothing there ({type(error).__name__}: {error}) in what it "
-                             f"returns, {described(value)}; a function finds any part: lambda out: ...") from error
+            raise ValueError(f"logits of the {self.role}: nothing there ({type(error).__name__}: {error}) in its "
+                             f"output, {described(value)}; a function can select any part: lambda out: ...") from error
 
     def __call__(self, value) -> torch.Tensor:
         z = self.part(value)
@@ -238,7 +240,7 @@ PLACES = {"maps": (_maps, 4, "a map (B, C, H, W)"), "flows": (_flows, 4, "a map 
 
 
 def as_places(role: str, given, kind: str) -> list[tuple[str, ...]]:
-    "Taps as they were named, each place as a tuple: two taps for a flow, else one. Raises: ValueError."
+    "The named taps, each place as a tuple: two taps for a flow, else one. Raises: ValueError."
     listed, size = [given] if isinstance(given, str) else given, 2 if kind == "flows" else 1
     places = [(place,) if isinstance(place, str) else tuple(place) if isinstance(place, (tuple, list)) else ()
               for place in (listed if isinstance(listed, (tuple, list)) else ())]
@@ -253,11 +255,11 @@ def found_places(
     role: str,
     net: nn.Module,
     kind: str,           # a name in PLACES
-    x: torch.Tensor,     # images as the network wants them, (B, C, H, W)
-    given=None,          # taps that were named; None: those that are found
+    x: torch.Tensor,     # images for this network, (B, C, H, W)
+    given=None,          # named taps; None: find them
     which: str = "all",  # of those that are found: all, middle or last
 ) -> list[tuple[str, ...]]:
-    "The places at which a network is tapped. Raises: ValueError that says how to name them."
+    "The places at which a network is tapped. Raises: ValueError that tells how to name them."
     if given is not None:
         return as_places(role, given, kind)
     try:
@@ -275,7 +277,7 @@ def found_places(
 def seen_values(role: str, outside: Outside, places: dict, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """Tap -> value of x (B, C, H, W), from one forward; `output` is what the objectives get.
 
-    `places`: kind -> places. Raises: ValueError for a value that is none of its kind."""
+    `places`: kind -> places. Raises: ValueError for a value of another kind."""
     kinds = {tap: kind for kind, named in places.items() for place in named for tap in place}
     # a copy of the images: a network may write into them
     with evaluating(outside.net), torch.random.fork_rng(devices=[]):
@@ -290,7 +292,7 @@ def seen_values(role: str, outside: Outside, places: dict, x: torch.Tensor) -> d
 
 
 class Recalled(Outside):
-    "Answers with values that were seen, whatever it is asked; what could learn asks for gradients."
+    "Returns recorded values for any input; values that depend on parameters require gradients."
     def __init__(self, outside: Outside, values: dict):
         super().__init__(nn.Identity(), None, dict(zip(outside.place, outside.connect)))
         self.whole = outside.whole

@@ -91,8 +91,8 @@ class Setting:
 
     @property
     def seeds(self) -> range:
-        """Seeds of a row's nets: three, at smoke two; the papers' tables of net 1 to 3 and of minimisation have their
-        own."""
+        """Seeds of a row: three, at smoke two. The papers' tables of three networks and of minimisation have other
+        numbers."""
         return range(1, 3 if self.scale == "smoke" else 4)
 
     @property
@@ -107,9 +107,10 @@ class Setting:
 
     @property
     def flow_weight(self) -> float:
-        """λ of FSP: .1 on the sum over entries at 16/32/64, less for wider nets as their matrices have more entries.
-        The papers print none. Chosen after test accuracies of two seeds had been seen at lite; an ablation measures
-        it."""
+        """λ of FSP: .1 for the sum over entries at 16/32/64 channels, less for wider networks with larger matrices.
+
+        The papers print none. It was chosen after test accuracies of two seeds at lite were known; an ablation
+        measures it."""
         return 5e-4 if self.survey else .1 * min(1, (16 / self.width) ** 2)
 
     @property
@@ -148,8 +149,9 @@ class Setting:
         return SETS[self.data].n_train // {"half": 2, "quarter": 4, "tenth": 10}.get(self.part, 1)
 
     def options(self, pieces: tuple | dict) -> dict:
-        """What a stage has beside its objective and networks; a schedule of the papers is put to scale, a dict (see
-        `schedule`) is."""
+        """The other fields of a stage.
+
+        A schedule of the papers is scaled; a dict (see `schedule`) is already scaled."""
         own = dict(nesterov=True, weight_decay=5e-4, augment=True) if self.survey else {}
         return (pieces if isinstance(pieces, dict) else schedule(pieces, self.factor)) | dict(batch=self.batch) | own
 
@@ -197,7 +199,7 @@ def main_stage(s: Setting, student: NetSpec, pieces: tuple | dict | None = None,
 # %% ../nbs/22_recipes.ipynb #cell-016
 def two_stage_run(s: Setting, recipe: str, first: list[Stage], depth: int, seed: int,
                   pieces: tuple | None = None, **stage) -> Run:
-    "What initialises a student of a depth, in one or several stages, and then the labels alone."
+    "One or several stages that initialise a student of a depth, then a stage on labels alone."
     return s.run(recipe, [*first, main_stage(s, s.net(depth), pieces, **stage)], seed)
 
 
@@ -210,17 +212,17 @@ def joint_run(s: Setting, recipe: str, objective: str, depths: tuple, seed: int,
 
 
 def shared_runs(s: Setting, recipe: str, stage1: Stage, seeds: range, main: Callable[[NetSpec], Stage]) -> list[Run]:
-    "Nets that start from one stage 1 (of the first seed) and differ by the streams of their main stage."
+    "Networks that start from one stage 1 (of the first seed) and differ in the random streams of the main stage."
     start = s.run(f"{recipe}_stage1", [stage1], seeds[0], test=False)
     student = replace(thaw(stage1.nets)["student"], weights=start)
     return [s.run(recipe, [main(student)], seed) for seed in seeds]
 
 
 def iterations(
-    runs: list,  # the nets of a row
+    runs: list,  # the networks of a row
 ) -> int:
-    """What a row costs: its nets' iterations and each shared stage 1 once.
+    """Iterations of a row: those of its networks, and each shared stage 1 once.
 
-    A finished net that one starts from is not counted, as printed."""
+    A finished network that a run starts from is not counted, as in the papers."""
     shared = dict.fromkeys(source for run in runs for source in run.sources if not source.test)
     return sum(run.iterations for run in runs) + sum(source.iterations for source in shared)

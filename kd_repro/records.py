@@ -9,7 +9,6 @@ __all__ = ['code_of', 'is_stale', 'Record', 'read_record', 'Store', 'usable', 'e
 import inspect
 import math
 import time
-import zipfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -61,7 +60,7 @@ def is_stale(record: "Record", item: Run | Ensemble) -> bool:
 # %% ../nbs/54_records.ipynb #cell-010
 class Record(BaseModel):
     "What is kept of a run or an ensemble. Unknown fields are refused, so a file of another kind is not taken for one."
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     schema_version: Literal[1] = 1
     recipe: str                    # the row's name
     seed: int
@@ -112,35 +111,24 @@ def read_record(
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         came = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
+        remedy = "Restore it from version control, or delete it to make the run again"
+        if where == "schema_version" and isinstance(first["input"], int) and first["input"] > 1:
+            remedy = "A later kd_repro has written it: update this one"
         raise ValueError(f"{path} is not a record: {where}: {first['msg']}{came} ({error.error_count()} fault(s)). "
-                         "Restore it from version control, or delete it to make the run again") from error
+                         f"{remedy}") from error
 
 # %% ../nbs/54_records.ipynb #cell-016
-def _check_whole(path: Path):
-    "The checksums that `torch.save` writes and `torch.load` does not read. Raises: ValueError that names the file."
-    try:
-        with zipfile.ZipFile(path) as archive:
-            whole = archive.testzip() is None
-    except (FileNotFoundError, PermissionError):
-        raise
-    except Exception:
-        whole = False
-    if not whole:
-        raise ValueError(f"{path} is truncated, damaged or not a file of weights. Delete {path} to make it afresh")
-
-
 def _load(path: Path, key: str, weights: dict) -> dict:
     """A file of the run `key`, safetensors or torch's, that holds `weights` (role -> SHA-256).
 
     Raises: ValueError that names file and remedy."""
-    if path.suffix == ".safetensors":
-        content = {"key": key, "nets": load_weights(path, key)}
-    else:
-        _check_whole(path)
-        content = load_tensors(path, key)
-    restore = ", or restore it from version control" if path.suffix == ".safetensors" else ""
+    kept = path.suffix == ".safetensors"
+    content = {"key": key, "nets": load_weights(path, key)} if kept else load_tensors(path, key)
+    restore = ", or restore it from version control" if kept else ""
     for role, sha in weights.items():
-        if weights_sha256(content.get("nets", {}).get(role, {})) != sha:
+        try: same = weights_sha256(content["nets"][role]) == sha
+        except (KeyError, TypeError, AttributeError): same = False
+        if not same:
             raise ValueError(f"{path}: the weights of {role!r} are not those of the record of {key}. "
                              f"Delete {path} to make it afresh{restore}")
     return content
@@ -177,7 +165,8 @@ class Store:
         return FileLock(path)
 
     def sweep(self, item: Run | Ensemble):
-        "Remove what a killed process left half-written. Only for who holds the lock: nobody else writes these files."
+        """Remove what a killed process left half-written. Only for who holds the lock: on this machine nobody else
+        writes these files, and another machine writes its own again, see `core.atomic_write`."""
         for folder, pattern in ((self.cached("").parent, f".{item.key}.pt.*.part"),
                                 (self.checkpoint("").parent, f".{item.key}.pt.*.part"),
                                 (self.folder(item.scale), f".*-{item.key}.json.*.part")):
@@ -258,7 +247,7 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
     for run in runs:
         store.sweep(run)
         if (checkpoint := store.checkpoint(run.key)).exists():
-            _load(checkpoint, run.key, {})  # a damaged one is refused in our words before anything starts
+            load_tensors(checkpoint, run.key)  # a damaged one is refused in our words before anything starts
 
     def weights(source: Run, role: str) -> dict:
         content = store.tensors(source)

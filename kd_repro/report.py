@@ -102,8 +102,11 @@ def _pairs(printed: pd.Series, column: str, rows: dict, experiment: Experiment) 
 def _compared(experiment: Experiment, rows: dict) -> list[tuple[str, str]]:
     "The comparisons of a table's notebook, as it left them in figures/<scale>: a difference has one p, here and there."
     path = project_root() / "figures" / experiment.scale / f"{experiment.table}-differences.csv"
-    named = pd.read_csv(path)["row"].str.split(" - ").map(tuple) if path.is_file() else []
-    return [pair for pair in named if all(row in rows for row in pair)]
+    try: named = [tuple(str(row).split(" - ")) for row in pd.read_csv(path)["row"]] if path.is_file() else []
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a table of differences ({type(error).__name__}). Make it again: "
+                         f"kd-repro run {experiment.table} --scale {experiment.scale} --no-train") from error
+    return [pair for pair in named if len(pair) == 2 and all(row in rows for row in pair)]
 
 
 def differences(

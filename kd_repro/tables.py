@@ -106,7 +106,7 @@ def fast_optimization(s: Setting, depths: tuple, hint_total: int) -> dict[str, l
 
 # %% ../nbs/50_tables.ipynb #cell-010
 def figure3(s: Setting, depths: tuple) -> dict[str, list]:
-    "Curves of the CVPR paper's Figure 3: the test set is read along the training, and nothing is chosen by it."
+    "Curves of the CVPR paper's Figure 3: the test set is read during training, and nothing is chosen by it."
     seeds = range(1, 1 + SCALES[s.scale].nets)
     every = dict(evaluate_every=max(1, int(1000 * s.factor + Fraction(1, 2))))
     return {"teacher": [scratch_run(s, depths[0], i, "teacher", **every) for i in seeds],
@@ -115,7 +115,7 @@ def figure3(s: Setting, depths: tuple) -> dict[str, list]:
 
 
 def gallery(s: Setting, depths: tuple) -> dict[str, list]:
-    "Stage 1 alone, for figures of what it does to the matrices."
+    "Stage 1 alone, for figures of its effect on the flow matrices."
     nets = student_and_teacher(s, depths)
     return {"teacher": [teacher_of(s, depths[0])],
             "fsp": [s.run("fsp_stage1", [fsp_stage(s, nets)], 1, test=False)],
@@ -123,7 +123,7 @@ def gallery(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-013
 def _as_long_as_fsp(s: Setting, student: NetSpec, first: tuple, seed: int) -> Run:
-    "Our control: the student from scratch for as many iterations as FSP's two stages together, by CUB's schedule."
+    "Our control: the student on labels alone, for as many iterations as both stages of FSP, with CUB's schedule."
     total = sum(schedule(pieces, s.factor)["iterations"] for pieces in (first, CUB))
     return s.run("scratch_equal_cost", [main_stage(s, student, stretched(CUB, total))], seed)
 
@@ -148,7 +148,7 @@ def _birds(s: Setting) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-014
 def transfer(s: Setting, depths: tuple) -> dict[str, list]:
-    "Rows of the transfer table, with the plain student for as many iterations as FSP."
+    "Rows of the transfer table, with the student alone for as many iterations as FSP."
     if s.scale == "paper":
         return _birds(s)
     if s.scale == "smoke":
@@ -192,8 +192,9 @@ def comparison(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-018
 def _watched(run: Run) -> Run:
-    """The same run with the test set read ten times in its last stage, for the survey's last figure; nothing is chosen
-    by it."""
+    """The same run; the test set is read ten times in its last stage, for the survey's last figure.
+
+    Nothing is chosen by these readings."""
     *before, last = run.stages
     return replace(run, stages=(*before, replace(last, evaluate_every=max(1, last.iterations // 10))))
 
@@ -201,7 +202,7 @@ def _watched(run: Run) -> Run:
 AUTHORS_PAIR = "32x4 to 8x4, CIFAR-100"
 
 def _authors(s: Setting) -> dict[str, list]:
-    """The survey author's pair as his code has it (Lee, KD_methods_with_TF).
+    """The survey author's pair, with the settings of his code (Lee, KD_methods_with_TF).
 
     .7 and .3 without T² for soft-logits; β/2 of a mean of squares for attention; FSP on two pairs, from section end to
     section end; KD-SVD on three maps; RKD on the logits."""
@@ -219,9 +220,10 @@ def _authors(s: Setting) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-020
 def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
-    """Selective KD as the survey draws it: a student on small images, a teacher on large ones. First the student alone,
-    then fine-tuned with the teacher's embeddings: none (control), of all images, of the selected ones,
-    of as many at random (control)."""
+    """Selective KD as the survey draws it: a student on small images, a teacher on large ones.
+
+    The student is first trained alone. Then it is fine-tuned with the teacher's embeddings of no images (control), of
+    all images, of the selected ones, or of as many random ones (control)."""
     nets, fine = student_and_teacher(s, depths), ((.01, 16_000), (.001, 21_000))
     small = dict(views={"student": "low_resolution"})
     select = selection_stage(s, nets)
@@ -244,23 +246,24 @@ def low_resolution(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-022
 def constraint(s: Setting, depths: tuple) -> dict[str, list]:
-    "One row for each kind of knowledge, each at the same gradient norm as the labels in the first batch."
+    "One row for each kind of knowledge; in the first batch its gradient norm equals that of the labels."
     return {name: [constraint_run(s, name, depths, i) for i in s.seeds] for name in KNOWLEDGE}
 
 
 def relations(s: Setting, depths: tuple) -> dict[str, list]:
-    "Nets whose relations between images are compared."
+    "Networks whose relations between images are compared."
     return {row: runs for row, runs in comparison(s, depths).items() if row in ("scratch", "kd", "rkd", "teacher")}
 
 
 def attention_maps(s: Setting, depths: tuple) -> dict[str, list]:
-    "Three nets of rising accuracy."
+    "Three networks of increasing depth."
     return {f"resnet{depth}": [scratch_run(s, depth, i, f"resnet{depth}") for i in s.seeds] for depth in (8, 14, 26)}
 
 # %% ../nbs/50_tables.ipynb #b2b6a321
 def combined(s: Setting, depths: tuple) -> dict[str, list]:
-    """Soft targets added to another knowledge, which keeps its own weight; and labels for a tenth of the images, which
-    changes no number of iterations."""
+    """Soft targets added to another method, which keeps its weight; and labels for a tenth of the images.
+
+    The number of iterations is the same for all images and for a tenth."""
     d, tenth = depths[1], replace(s, part="tenth")
     few = scratch_run(tenth, depths[0], 0, "teacher_tenth")
     soft = ("kd", {}, "")
@@ -285,7 +288,7 @@ def combined(s: Setting, depths: tuple) -> dict[str, list]:
 
 
 def _kd_of_a_tenth(s: Setting, depths: tuple, seed: int) -> Run:
-    "Soft targets and labels on a tenth of the images, of the teacher that learned from all."
+    "Soft targets and labels on a tenth of the images; the teacher was trained on all."
     return kd_run(replace(s, part="tenth"), depths, seed, "kd_tenth", teacher_of(s, depths[0]))
 
 # %% ../nbs/50_tables.ipynb #cell-025
@@ -314,8 +317,9 @@ def variants(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-028
 def keras_nets(s: Setting, depths: tuple) -> dict[str, list]:
-    """The report's nets; `kd` without T² as its printed loss says, `kd_t2` with; students on parts of the data, alone
-    and taught."""
+    """The report's networks: `kd` without T², as in its printed loss, and `kd_t2` with it.
+
+    Students on parts of the data, alone and taught."""
     teacher = strided_run(s, "teacher", 0, "teacher")
     kd = lambda part, recipe, w_soft: [
         strided_run(replace(s, part=part), "student", i, recipe, teacher, dict(T=10.0, w_soft=w_soft)) for i in s.seeds]
@@ -327,7 +331,7 @@ def keras_nets(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #fc9e26e7
 def benefits(s: Setting, depths: tuple) -> dict[str, list]:
-    "The report's student alone and taught (with T²) at 1, 3 and 10 times Adam's rate; the spread of gradients."
+    "The report's student alone and taught (with T²), at 1, 3 and 10 times Adam's rate; the spread of gradients."
     net = partial(strided_run, s, optimizer="adam_keras")
     teacher, p = net("teacher", 0, "teacher"), dict(T=10.0, w_soft=.9)
     rows = {}
@@ -343,7 +347,7 @@ def benefits(s: Setting, depths: tuple) -> dict[str, list]:
 
 # %% ../nbs/50_tables.ipynb #cell-030
 def multi_teacher(s: Setting, depths: tuple) -> dict[str, list]:
-    "The report's panels, each with students of one depth."
+    "The report's panels, all with students of one depth."
     t, d = depths
     panels = dict(logits_ensemble=ensemble_run, feature_ensemble=feature_ensemble_run, unified=unified_run,
                   noisy=noisy_run, dropped=dropped_run, heterogeneous=heterogeneous_run,
@@ -403,10 +407,10 @@ class Table:
     family: str        # the source's data set; empty: no training
     depths: tuple      # teacher, student
     rows: Callable | None  # (Setting, depths) -> row -> runs
-    ensemble: bool | tuple = False  # rows whose nets are also measured together; True: all
-    lite: Fraction | None = None    # its factor at lite, where it is not the scale's
-    smoke: Fraction | None = None   # likewise at smoke
-    pair: str = ""     # the only nets that the published numbers belong to; rows of them are `<row>, <pair>`
+    ensemble: bool | tuple = False  # rows whose networks are also measured together; True: all
+    lite: Fraction | None = None    # its factor at lite; None: the scale's
+    smoke: Fraction | None = None   # its factor at smoke; None: the scale's
+    pair: str = ""     # the only networks of the published numbers; their rows are `<row>, <pair>`
 
     def setting(self, scale: str, precision: str) -> Setting:
         "Data, nets and schedules of the table at a scale."
@@ -417,7 +421,7 @@ class Table:
         return self.ensemble is True or row in (self.ensemble or ())
 
 # %% ../nbs/50_tables.ipynb #cell-037
-# what the many rows of the later sources get at lite and smoke
+# factors of the later sources at lite and smoke, because they have many rows
 FORTIETH, THOUSANDTH = Fraction(1, 40), Fraction(1, 1000)
 TABLES = {
     "icip2018_minimization_cifar10": Table("Yeo 2018", "cifar10", (26, 8),
@@ -463,7 +467,7 @@ def rows(
     scale: str,
     precision: str,
 ) -> dict[str, list]:
-    "Row name -> its runs, one for each net. Raises: ValueError that names table or scale."
+    "Row name -> its runs, one for each network. Raises: ValueError for an unknown table or scale."
     if table not in TABLES:
         raise ValueError(f"table: {table!r} is not known; there is {', '.join(TABLES)}")
     t = TABLES[table]

@@ -27,7 +27,7 @@ from .weights import weights_sha256
 # %% ../nbs/24_trials.ipynb #cell-004
 @cache
 def digits() -> Images:
-    "The embedded data set."
+    "The digits of scikit-learn, loaded once."
     return load("digits")
 
 
@@ -37,14 +37,14 @@ def tiny(depth: int = 8, **more) -> NetSpec:
 
 
 def tiny_teacher(seed: int = 0, depth: int = 14, **more) -> NetSpec:
-    "A network that teaches and was never trained; other seeds are other teachers."
+    "A teacher that was never trained; another seed gives another teacher."
     net = tiny(depth, **more)
     run = Run("teacher", [Stage("main", "ce", {"student": net}, 1, [(.1, 1)])], "digits", seed, "smoke", "float32")
     return NetSpec(net.arch, net.args, weights=run)
 
 
 def untrained(run: Run, role: str) -> dict:
-    "Initial weights in place of those of a finished run."
+    "Initial weights instead of those of a finished run."
     net = thaw(run.stages[-1].nets)[role]
     return build(net.arch, thaw(net.args), stream(run.seed, "", "init")).state_dict()
 
@@ -128,16 +128,16 @@ class Trial:
         return Run(self.objective, [*self.before, self.stage(iterations, p, **more)], "digits", 1, "smoke", "float32")
 
     def learn(self, iterations: int = 3, p: dict = {}, **more) -> dict:
-        "Train it for a few iterations; what `loop.train` returns."
+        "Train it for a few iterations; the result of `loop.train`."
         return train(self.run(iterations, p, **more), digits(), untrained, torch.device("cpu"), threads=1)
 
     def weights(self, *args, **more) -> str:
-        "Digest of the weights that a student ends with."
+        "Digest of the trained student's weights."
         return weights_sha256(self.learn(*args, **more)["nets"][self.train[0]])
 
 # %% ../nbs/24_trials.ipynb #cell-010
 def _players_of(trial: Trial, everybody: bool = False) -> tuple[dict, Players, Stage]:
-    "Fresh modules of a trial and its players; with `everybody`, all of them ask for gradients."
+    "Fresh modules of a trial and its players; with `everybody`, all of them require gradients."
     stage = trial.stage()
     modules = {role: build(net.arch, thaw(net.args), stream(1, "", role)) for role, net in stage.nets + stage.helpers}
     players = Players(modules, stage, 1, "float32", torch.device("cpu"))
@@ -150,7 +150,7 @@ def _players_of(trial: Trial, everybody: bool = False) -> tuple[dict, Players, S
 
 
 def _losses(yielded) -> dict[str, list]:
-    "Role -> its losses, of what an objective yields."
+    "Role -> its losses, from one yield of an objective."
     by_role = yielded if isinstance(yielded, dict) else {"student": yielded}
     return {role: loss.losses if isinstance(loss, Joined) else [loss] for role, loss in by_role.items()}
 
@@ -173,11 +173,11 @@ def losses(
 # %% ../nbs/24_trials.ipynb #cell-011
 def check_by_hand(
     trial: Trial,
-    formula: Callable,  # (maps, batch) -> the losses that are owed, None for one that is not compared
+    formula: Callable,  # (maps, batch) -> the expected losses, None for one that is not compared
     twin: Callable,     # (maps, batch) -> as many, with a usual mistake
     **how,              # see `losses`
 ):
-    "Each loss equals its formula and is told from the mistake. Raises: AssertionError."
+    "Each loss equals its formula and differs from the mistake. Raises: AssertionError."
     got, maps, b = losses(trial, **how)
     owed, mistaken = formula(maps, b), twin(maps, b)
     for loss, want, wrong in zip(got, owed, mistaken, strict=True):
@@ -193,7 +193,7 @@ def check_weights(
     changes: list,     # parameters that are changed, one dictionary for each try
     fixed: tuple = (),  # parameters that need no try
 ):
-    "Every parameter changes what is learned: a recipe cannot promise what no objective does. Raises: AssertionError."
+    "Every parameter changes the trained weights. Raises: AssertionError for one without effect or not tried."
     untried = set(registered(trial.stage()).defaults) - {name for change in changes for name in change} - set(fixed)
     assert not untried, f"a parameter is not tried: {sorted(untried)}"
     before = trial.weights()
@@ -204,7 +204,7 @@ def check_weights(
 
 
 def check_who_learns(trial: Trial, batch: int = 16):
-    """The student's loss reaches no teacher, and the loss of a peer no other peer, though all ask for gradients.
+    """The student's loss has no gradient in a teacher, nor a peer's loss in another peer, though all require gradients.
 
     Raises: AssertionError."""
     modules, players, stage = _players_of(trial, everybody=True)
@@ -221,7 +221,7 @@ def check_who_learns(trial: Trial, batch: int = 16):
 
 
 def check_remembered(trial: Trial, batch: int = 719):
-    """What a teacher said is kept from the first epoch on; a method learns the same when nothing is kept.
+    """A teacher's values are kept from the first epoch on; without this memory the trained weights are the same.
 
     Raises: AssertionError."""
     two_epochs = 2 * -(-len(digits().y_train) // batch)

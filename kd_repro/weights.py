@@ -8,10 +8,10 @@ __all__ = ['weights_sha256', 'save_weights', 'load_weights', 'save_tensors', 'lo
 # %% ../nbs/16_weights.ipynb #cell-002
 import hashlib
 import io
-import pickle
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -79,12 +79,17 @@ def load_tensors(
     "Read what `save_tensors` wrote. Raises: ValueError that names the file when it is damaged or of another run."
     remedy = f"Delete {path} to make it afresh"
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.save writes checksums, torch.load does not read them
+            if archive.testzip():
+                raise zipfile.BadZipFile
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # of many kinds: zipfile, zlib, pickle and torch have their own
         raise ValueError(f"{path} is truncated, damaged or not a file of weights ({type(error).__name__}). "
                          f"{remedy}") from error
     found = content.get("key") if isinstance(content, dict) else None
-    if found and found != key and parts and "parts" in content:
+    if found and found != key and parts and isinstance(content.get("parts"), dict):
         changed = [f"{name} ({was}, now {now})" if len(f"{was}{now}") < 100 else name for name, now in parts.items()
                    if (was := content["parts"].get(name, "nothing")) != now]
         raise ValueError(f"{path} was begun with other {', '.join(changed) or 'code'}. {remedy}")
@@ -107,6 +112,15 @@ class Checkpoint:
     def load(self) -> dict | None:
         "The state to go on from, if there is one."
         return load_tensors(self.path, self.key, self.parts) if self.path and self.path.exists() else None
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        "While the state is put back, any fault is the file's. Raises: ValueError that names it and the remedy."
+        try: yield
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise ValueError(f"{self.path} holds no state of this run ({type(error).__name__}: {why:.200}). "
+                             f"Delete {self.path} to make it afresh") from error
 
     def save(self, force: bool, state: Callable[[], dict]):
         "Write the state when it is time, or when forced."
