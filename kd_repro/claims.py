@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import kd_repro
+from .core import project_root
 from .recipes import SCALES, iterations
 from .records import accuracies
 from .statistics import NOT_RUN, Spread, contrasts, outside, prediction, spread_of, summarize, verdict
@@ -45,12 +47,18 @@ def _claim_fault(
         return f"published is {row['published']!r}, expected a finite number with a decimal point"
 
 # %% ../nbs/58_claims.ipynb #cell-009
+_PACKAGED = Path(kd_repro.__file__).parent / "claims.csv"  # the build puts a copy there
+
+
 def read_claims(
-    path,            # the CSV file
+    path: str | Path | None = None,  # the CSV file; None: the project's, outside of one that of the installed package
 ) -> pd.DataFrame:   # one row per printed number; `published` is float, the rest text
     """The published numbers, checked line by line; `half_digit` is half of the last digit that was printed.
 
     Raises: ValueError that names the file, the line, the value and what to do."""
+    if path is None:
+        path = project_root() / "data" / "claims.csv"
+        path = path if path.exists() else _PACKAGED
     rows, seen = [], {}
     try: text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -149,7 +149,7 @@ class _Records(_Parameters):
     @cached_property
     def claims(self) -> pd.DataFrame:
         "All printed numbers, see `claims.read_claims`."
-        return read_claims(project_root() / "data" / "claims.csv")
+        return read_claims()
 
     @property
     def printed(self) -> pd.DataFrame:
