@@ -134,6 +134,7 @@ def read_image(
             return pil_to_tensor(center_crop(resize(image.convert("RGB"), size), [size, size]))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing. Remedy: {get}") from error
+    except MemoryError: raise
     except Exception as error:  # Pillow raises errors of many kinds for a damaged file
         raise ValueError(f"{path} cannot be read as an image ({error}). Delete it, then: {get}") from error
 

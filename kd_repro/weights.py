@@ -83,7 +83,7 @@ def load_tensors(
             if archive.testzip():
                 raise zipfile.BadZipFile
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except Exception as error:  # of many kinds: zipfile, zlib, pickle and torch have their own
         raise ValueError(f"{path} is truncated, damaged or not a file of weights ({type(error).__name__}). "
@@ -117,6 +117,7 @@ class Checkpoint:
     def put_back(self) -> Iterator[None]:
         "While the state is put back, any fault is the file's. Raises: ValueError that names it and the remedy."
         try: yield
+        except torch.OutOfMemoryError: raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             why = " ".join(str(error).split())
             raise ValueError(f"{self.path} holds no state of this run ({type(error).__name__}: {why:.200}). "
