@@ -221,7 +221,7 @@ class Training:
     frozen: dict = field(default_factory=dict)   # role -> SHA-256 of each network that taught
 
     def load(self) -> dict:
-        "The state to go on from; an empty one at the beginning."
+        "The state to go on from; an empty one at the beginning. Raises: ValueError for one that is not of this run."
         saved = self.checkpoint.load() or dict(stage=0, iteration=0, nets={}, logs=[], frozen={})
         with self.checkpoint.put_back():
             k, i, stages = saved["stage"], saved["iteration"], self.run.stages
@@ -273,7 +273,9 @@ class StageState:
         training.frozen |= {r: sha for r, sha in self.digests.items() if r not in training.carried}
 
     def restore(self, saved: dict):
-        "Go on from a state; the networks have their weights already."
+        """Go on from a state; the networks have their weights already.
+
+        Raises: ValueError for the state of another training."""
         log, losses, wanted = self.training.logs[self.k], saved["losses"], {*self.training.carried, *self.learning}
         if saved["nets"].keys() != wanted or saved["optimizers"].keys() != self.optimizers.keys():
             raise ValueError(f"it has networks {sorted(saved['nets'])} and optimisers {sorted(saved['optimizers'])}")
