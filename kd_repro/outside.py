@@ -343,6 +343,10 @@ def tried(stage: Stage, outside: dict, values: dict, b: Batch, loaded: Loaded, l
         losses = _losses(next(iter(registered(stage).make(players, b, Parameters(stage), 0.0))))
     except (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{about}: {error}") from error
+    finally:  # players refer to each other, so the garbage collector alone would let go of the images
+        players.forget()
+        players.shared.memory.clear()
+        players.batch = None
     if not all(isinstance(part, torch.Tensor) and part.ndim == 0 for part in losses):
         raise ValueError(f"{about}: the loss is {', '.join(map(described, losses))}; one number is needed")
     leaves = [leaf for role in stage.train for leaf in modules[role].leaves()]
