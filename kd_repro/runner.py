@@ -149,7 +149,6 @@ def execute(
     out, start, here = Path(out), time.time(), identity()
     failed, part = (out.with_name(name)
                     for name in (f"{out.stem}.failed.ipynb", f".{out.stem}.{os.getpid()}.part.ipynb"))
-    out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{glob.escape(out.stem)}.*.part.ipynb"):  # by one that was killed
         left.unlink(missing_ok=True)
     nb = nbformat.read(notebook, 4)

@@ -7,6 +7,7 @@ __all__ = ['main', 'list_tables', 'status', 'run', 'write_report', 'write_archiv
 
 # %% ../nbs/82_workflow.ipynb #cell-002
 import difflib
+import io
 import os
 import shutil
 import sys
@@ -21,14 +22,14 @@ import torch
 from filelock import FileLock, Timeout
 from tabulate import tabulate
 
-from .core import check_precision, data_root, environment, is_project, pick_device, project_root
+from .core import atomic_write, check_precision, data_root, environment, is_project, pick_device, project_root
 from .data import load
 from .engine import carry_out
 from .ensembles import needed, results
 from .estimate import UNMEASURED, calibrate, estimate, in_words, speed_of
 from .freshness import files_of
 from .plan import likely_seconds, make_plan, why_table
-from .progress import held, under_way
+from .progress import draw_losses, held, losses, under_way
 from .recipes import SCALES
 from .records import Store, is_stale, read_record
 from .runner import Plan, check_parameters, notebook_of
@@ -172,15 +173,31 @@ def _status(tables: list[str], scale: str, precision: str, store: Store) -> str:
     return "\n".join([tabulate(lines, heads, disable_numparse=True), *now.values(), *failed.values()])
 
 
+def _curves(tables: list[str], scale: str, precision: str, store: Store, path: Path) -> str:
+    "Draw the losses of all runs of these tables; says how many. Raises: ValueError for an ending or a lack of runs."
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise ValueError(f"curves: {path} must end in .svg, .png or .pdf")
+    if not (lines := losses(needed(tables, scale, precision), store)):
+        raise ValueError(f"curves: no run of {', '.join(tables)} is done or under way at scale {scale}")
+    content = io.BytesIO()
+    draw_losses(lines).savefig(content, format=path.suffix[1:])
+    atomic_write(path, content.getvalue())
+    runs = {(line["run"], line["seed"]): line["done"] for line in lines}
+    return f"{path}: losses of {len(runs)} runs, {len(runs) - sum(runs.values())} of them under way\n"
+
+
 @main.command()
 @click.argument("tables", nargs=-1)
 @_scale
 @_device
 @_precision
 @click.option("--watch", is_flag=True, help="again every few seconds, until Ctrl-C")
-def status(tables, scale, device, precision, watch):
+@click.option("--curves", type=click.Path(dir_okay=False, path_type=Path), help="draw all losses into this file")
+def status(tables, scale, device, precision, watch, curves):
     "What is done (and by older code), running, failed and missing, for each table, and how far the trainings are."
     store, precision, names = Store(), check_precision(precision), _tables(tables)
+    if curves:
+        click.echo(_curves(names, scale, precision, store, curves))
     try:
         while True:
             said = _status(names, scale, precision, store)
