@@ -554,8 +554,8 @@ def train_together(
     """Train runs side by side, an iteration of each in turn; see `train` for the arguments.
 
     Where runs see the same batch, it is made once and networks that do not learn look at it once. On a GPU each run has
-    a queue of its own, and as many as its memory holds are filled in turn. A run's result is bit by bit what it is
-    alone. Returns: for each run what `train` returns, or the Diverged that ended it.
+    a queue of its own, and as many as its memory holds are filled in turn. On a CPU a run's result is bit by bit what
+    it is alone. Returns: for each run what `train` returns, or the Diverged that ended it.
     """
     apart, results, going, queues, turns = _apart(device), {}, {}, {}, Counter()
     shared = [Shared(min(len(runs), BESIDE) - 1) for _ in runs] if apart else [Shared()] * len(runs)
