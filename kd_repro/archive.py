@@ -34,13 +34,13 @@ def _zipped(content: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as file:
         for name in sorted(content):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16  # else it would say which system packed it
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # else the bytes would depend on the system
             file.writestr(entry, content[name])
     return buffer.getvalue()
 
 # %% ../nbs/81_archive.ipynb #cell-011
 def _state(table: str, scale: str, items: list, store: Store) -> str:
-    "How far a table is, in sentences."
+    "The state of a table, in sentences."
     done = {item: record for item in items if (record := store.done(item))}
     lacking, old = len(items) - len(done), sum(is_stale(record, item) for item, record in done.items())
     why = why_table(table, scale, items, lacking, store)
@@ -49,7 +49,7 @@ def _state(table: str, scale: str, items: list, store: Store) -> str:
 
 
 def _files(table: str, scale: str, items: list, store: Store) -> list[dict]:
-    """Path in the project -> what it is, and its bytes: of the notebook, of what it reads, of what it makes.
+    """Path in the project -> description and bytes: of the notebook, of what it reads, of what it makes.
 
     Raises: ValueError for a table that is not made; FileNotFoundError for a file that belongs to every archive."""
     root, folder, kept = store.root, store.root / "figures" / scale, store.folder(scale) / "measured"
@@ -59,9 +59,9 @@ def _files(table: str, scale: str, items: list, store: Store) -> list[dict]:
     executed = folder / "notebooks" / f"{table}.ipynb"
     notebook = ({executed: "The notebook of the table, as executed"} if executed.is_file()
                 else {notebook_of(table): "The notebook of the table, as committed"})
-    reads = {root / "data" / "claims.csv": "The published numbers, one to a line",
+    reads = {root / "data" / "claims.csv": "The published numbers, one per line",
              root / "requirements.lock": "The versions of all packages",
-             root / "settings.ini": "The version of the project, and what it needs"}
+             root / "settings.ini": "The version of the project, and the packages that it needs"}
     makes = {path: f"Record of {'an ensemble' if isinstance(item, Ensemble) else 'a training'}: "
                    "what was run, by which code on which machine, and what came out"
              for item in items for path in store.beside(item, ".json")}
@@ -82,7 +82,7 @@ _FORMATS = {".ipynb": "application/x-ipynb+json", ".json": "application/json", "
 
 
 def _rocrate():
-    "The library of the extra. Raises: ImportError that says how to get it."
+    "The library of the extra. Raises: ImportError, with the command that installs it."
     try:
         import rocrate.model
         import rocrate.rocrate
@@ -92,7 +92,7 @@ def _rocrate():
 
 
 def _about(name: str, what: str, data: bytes) -> dict:
-    "What a crate says of a file."
+    "The description of a file in a crate."
     return {"name": name.rpartition("/")[2], "description": what, "contentSize": str(len(data)),
             "encodingFormat": _FORMATS.get(Path(name).suffix, "text/plain"), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -142,7 +142,7 @@ def _described(table: str, scale: str, files: list[dict], found: list[Record], s
     crate.root_dataset["conformsTo"] = [add(address, "CreativeWork", name=name, version=address.rpartition("/")[2])
                                         for address, name in PROFILES.items()]
     crate.root_dataset["mentions"] = action
-    crate.metadata.extra_terms["sha256"] = "http://schema.org/sha256"  # a word of schema.org that RO-Crate 1.1 lacks
+    crate.metadata.extra_terms["sha256"] = "http://schema.org/sha256"  # a term of schema.org that RO-Crate 1.1 lacks
     return crate.metadata.generate()
 
 # %% ../nbs/81_archive.ipynb #cell-016
@@ -152,34 +152,34 @@ def _listed(value) -> list:
 
 
 def _profile_faults(crate) -> list[str]:
-    "What the profiles require and a crate does not say."
+    "What the profiles require and a crate lacks."
     root, workflow = crate.root_dataset, crate.mainEntity
     said = {getattr(profile, "id", profile) for profile in _listed(root.get("conformsTo"))}
-    found = [f"it does not say that it is a {PROFILES[address]}" for address in sorted(PROFILES.keys() - said)]
+    found = [f"it does not declare that it is a {PROFILES[address]}" for address in sorted(PROFILES.keys() - said)]
     if ({"File", "SoftwareSourceCode", "ComputationalWorkflow"} - set(_listed(getattr(workflow, "type", "")))
             or not workflow.get("programmingLanguage")):
         found.append("its main entity is not a workflow with a language")
     actions = [entity for entity in _listed(root.get("mentions")) if getattr(entity, "type", "") == "CreateAction"]
     if not any(action.get("instrument") is workflow and action.get("object") and action.get("result")
                for action in actions):
-        found.append("no action says what the workflow was run on and what came out")
+        found.append("no action names the workflow with its inputs and outputs")
     return found
 
 
 def _read(file: zipfile.ZipFile) -> tuple[list[str], str]:
-    "All that is wrong with an archive, and what it says of its table. Raises: what an unreadable one raises."
+    "All faults of an archive, and the description of its table. Raises: other errors for an unreadable one."
     graph = (text := json.loads(file.read(METADATA)))["@graph"]
     known, there = {entity["@id"] for entity in graph}, Counter(file.namelist())
     meant = {value["@id"] for entity in graph for part in entity.values() for value in _listed(part)
              if isinstance(value, dict)}
-    found = [f"{id_} is referred to and not described" for id_ in sorted(meant - known) if "://" not in id_]
+    found = [f"{id_} is referred to but not described" for id_ in sorted(meant - known) if "://" not in id_]
     root = next(entity for entity in graph if entity["@id"] == "./")
     found += [f"the crate has no {name}" for name in ("name", "description", "datePublished", "license")
               if not root.get(name)]  # looked for here, since the library would add the date of today
     crate = _rocrate()[0](text)
     listed = {unquote(entity.id): entity for entity in crate.data_entities}
-    found += [f"{name} is there and not listed" for name in sorted(there.keys() - listed.keys() - {METADATA})]
-    found += [f"{name} is listed and not there" for name in sorted(listed.keys() - there.keys())]
+    found += [f"{name} is there but not listed" for name in sorted(there.keys() - listed.keys() - {METADATA})]
+    found += [f"{name} is listed but not there" for name in sorted(listed.keys() - there.keys())]
     found += [f"{name} is there {n} times" for name, n in there.items() if n > 1]
     for name in sorted(listed.keys() & there.keys()):
         data, said = file.read(name), [listed[name].get(part) for part in ("contentSize", "sha256")]
@@ -189,9 +189,9 @@ def _read(file: zipfile.ZipFile) -> tuple[list[str], str]:
 
 
 def _checked(data: bytes, path: Path) -> str:
-    "What an archive says of its table. Raises: ValueError, see `check_archive`."
+    "The description of an archive's table. Raises: ValueError, see `check_archive`."
     _rocrate()
-    remedy = "Get it again, or make it: kd-repro archive"
+    remedy = "Get another copy, or make it: kd-repro archive"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file: found, said = _read(file)
     except Exception as error:
@@ -205,9 +205,9 @@ def _checked(data: bytes, path: Path) -> str:
 def check_archive(
     path: str | Path,  # a .zip that `archive` wrote
 ) -> str:              # source and state of its table
-    """Read an archive back: it is whole, and says what its profiles require.
+    """Check that an archive is whole and states what its profiles require.
 
-    Raises: ValueError that names the file and all that is wrong with it; ImportError without the extra `archive`."""
+    Raises: ValueError, with the path and all faults; ImportError without the extra `archive`."""
     return _checked(Path(path).read_bytes(), Path(path))
 
 # %% ../nbs/81_archive.ipynb #cell-017
@@ -217,16 +217,16 @@ def archive(
     out: str | Path | None = None,  # the .zip; None: figures/<scale>/archives/<table>.zip
     store: Store | None = None,     # None: the project you are in
 ) -> Path:
-    """All of a table in one .zip, a Workflow Run RO-Crate; the same content is the same file, byte by byte.
+    """All of a table in one .zip, a Workflow Run RO-Crate; the same content gives the same file, byte for byte.
 
-    Raises: ValueError for a table that is not made, a changed record, or a name that is none of a .zip;
+    Raises: ValueError for a table that is not made, a changed record, or an `out` that does not end in .zip;
     FileNotFoundError for a missing file; ImportError without the extra `archive`."""
     _rocrate()
     store = store or Store()
     folder = store.root / "figures" / scale
     out = Path(out or folder / "archives" / f"{table}.zip")
     if out.suffix != ".zip" or out.is_dir():
-        raise ValueError(f"out: {out}; the name of a file that ends in .zip is needed")
+        raise ValueError(f"out: {out}; expected a file name that ends in .zip")
     executed = folder / "notebooks" / f"{table}.ipynb"
     nb = json.loads(executed.read_text(encoding="utf-8")) if executed.is_file() else {"metadata": {}}
     ran = nb["metadata"].get("papermill", {}).get("parameters", {})

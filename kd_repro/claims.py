@@ -125,9 +125,9 @@ def comparison_table(
     measured: dict,           # row -> (seed -> value in the unit of the claim); None or {} for a row not run
     scale: str,               # "smoke", "lite" or "paper"
     column="accuracy",        # column of `claims`
-    reference=None,           # row that is subtracted; None: no columns `less_...`
+    reference=None,           # row that is subtracted; None: no columns `gain_...`
     begun: dict = {},         # unfinished row -> (its numbers so far, networks planned)
-    # row, n, mean, sd, low, high, published, difference, within, verdict[, less_mean, less_low, less_high]
+    # row, n, mean, sd, low, high, published, difference, within, verdict[, gain_mean, gain_low, gain_high]
 ) -> pd.DataFrame:
     """Published and measured numbers, one line per row, in the order of `measured`.
 
@@ -144,9 +144,11 @@ def comparison_table(
             line |= dict(n=len(some), mean=float(np.mean(list(some.values()))), verdict=f"{len(some)} of {wanted} nets")
         if reference is not None:
             pair = {} if row == reference else contrasts(measured, [(row, reference)], spread).iloc[0]
-            line |= {f"less_{k}": pair.get(k, math.nan) for k in ("mean", "low", "high")}
+            line |= {f"gain_{k}": pair.get(k, math.nan) for k in ("mean", "low", "high")}
         lines.append(line)
-    return pd.DataFrame(lines)
+    made = pd.DataFrame(lines)
+    made.attrs["reference"] = reference  # for the caption
+    return made
 
 # %% ../nbs/58_claims.ipynb #cell-027
 def multi_net_table(
@@ -190,7 +192,7 @@ def pair_in_words(
     size = (f"{a} is {abs(line['mean']):.2f} points {'below' if line['mean'] < 0 else 'above'} {b} on average"
             if abs(line["mean"]) >= .005 else f"{a} is level with {b} on average")
     if math.isnan(line["p"]):
-        return f"{size} (n = {line['n']}); without spread between the nets nothing can be said about chance."
+        return f"{size} (n = {line['n']}); without spread between the networks nothing can be said about chance."
     if line["verdict"] == "orientation":
         return f"{size} (95 % interval {line['low']:+.2f} to {line['high']:+.2f}, n = {line['n']}); orientation only."
     ending = (f"undecided; a difference of {line['smallest']:.2f} would have been found in four cases of five"
@@ -249,19 +251,24 @@ def scale_note(
 def caption(
     table: str,   # table with training runs
     scale: str,    # "smoke", "lite" or "paper"
+    shown: pd.DataFrame | None = None,  # from `comparison_table` or `multi_net_table`: its other columns too
 ) -> str:
     "The sentences above every table: what the numbers are."
     stages = [stage for runs in rows(table, scale, "float32").values() for run in runs for stage in run.stages]
     teachers = {net.weights for stage in stages
                 for role, net in stage.nets if role not in stage.train and role.startswith("teacher")}
     weights = sorted({dict(stage.p)["weight"] for stage in stages if stage.objective == "fsp"})
-    said = ["Test accuracy in percent, read once, at the last iteration; mean and standard deviation of n nets, "
+    said = ["Test accuracy in percent, read once, at the last iteration; mean and standard deviation of n networks, "
             "95 % interval of the mean from the spread of all rows together."]
     if len(teachers) == 1:
-        said.append("Every student learned from one and the same teacher, the net of seed 0: "
+        said.append("Every student learned from one and the same teacher, that of seed 0: "
                     "the intervals do not contain the teacher's spread.")
     if len(weights) == 1:
         said.append(f"Weight of the flow losses {weights[0]:g} for all rows and seeds (ours, none is printed).")
+    if shown is not None and "gain_mean" in shown:
+        said.append(f"gain: the row minus {shown.attrs['reference']}, with its 95 % interval.")
+    if shown is not None and "within" in shown and shown["within"].notna().any():
+        said.append("within: if a published network is of the same kind as ours, 95 % of such differences are smaller.")
     return " ".join(said)
 
 # %% ../nbs/58_claims.ipynb #cell-041
@@ -302,8 +309,8 @@ def ensembles_in_words(
     done = table.dropna(subset=["ensemble", "mean"])
     each = ", ".join(f"`{row}` {together:.2f} ({together - mean:+.2f})"
                      for row, together, mean in zip(done["row"], done["ensemble"], done["mean"]))
-    return (f"Three nets together, and the gain over their mean: {each}; one number each, without interval."
-            if len(done) else "Three nets together: not run.")
+    return (f"Three networks together, and the gain over their mean: {each}; one number each, without interval."
+            if len(done) else "Three networks together: not run.")
 
 # %% ../nbs/58_claims.ipynb #cell-047
 def time_table(

@@ -6,9 +6,11 @@
 __all__ = ['Options', 'distill']
 
 # %% ../nbs/44_distill.ipynb #cell-002
+import inspect
 import json
 import math
 import operator
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,9 +53,8 @@ class Options:
     validation: Iterable | None = None  # batches in the loader's form; accuracy in percent enters the log
     every: int | None = None   # iterations between evaluations; None: at the end of each stage
     callback: Callable | None = None   # called with the logs so far, after each evaluation
-    precision: str = "float32"  # or bf16, if the device supports it
-    # file for the student's weights, .safetensors; a .json beside it describes them
-    save: str | Path | None = None
+    precision: str = "float32"  # float32, or bf16 if the device supports it
+    save: str | Path | None = None  # file for the student's weights, .safetensors; a .json beside it describes them
 
 
 def _whole(name: str, value, least: int) -> int:
@@ -184,8 +185,8 @@ def _places(nets: dict, plan: Plan, taps, x: dict) -> dict:
         found[name] = {role: found_places(role, nets[role], m.kind, x[role], given[role], m.which) for role in roles}
         sizes = {role: len(places) for role, places in found[name].items()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"taps: {', '.join(f'{n} sections of the {role}' for role, n in sizes.items())}; "
-                             f"{name} compares them section by section")
+            raise ValueError(f"taps: sections: {', '.join(f'{n} of the {role}' for role, n in sizes.items())}; "
+                             f"{name} compares them one by one")
         if m.kind == "embedding" and max(sizes.values()) > 1:
             raise ValueError(f"taps: {name} takes one embedding of each network")
     return found
@@ -418,16 +419,17 @@ def distill(
     loader: Iterable,  # batches (x, y): x floats (B, C, H, W); y class numbers (B,) int64 or soft labels (B, classes)
     method: str | Sequence = "dense_fsp",  # a name in methods.METHODS, or several: ["kd", "attention"], ["fsp", "kd"]
     *,
-    iterations: int,       # of the last stage
-    pretrain: int = 0,     # of all stages before it together: flows, hints, boundaries, assistants
+    iterations: int,       # batches of the last stage
+    pretrain: int = 0,     # batches of all stages before it together: flows, hints, boundaries, assistants
     lr: float | None = None,  # of the last stage and of assistants, None: .1; falls to a tenth twice
-    taps: dict | None = None,  # role -> what the method compares, see outside.PLACES; or method -> role -> ...
+    taps: dict | None = None,  # what the method compares: {"student": "layer1", "teacher": ["layer1"]}, of flows pairs
+                               # [("layer1.0.relu", "layer1"), ...]; or by method; see outside.PLACES
     p: dict = {},          # parameters of the methods: {"T": 2.0}, or by method: {"kd": {"T": 2.0}}
     last: str | Sequence | None = None,  # what follows a method that initialises; None: the default in METHODS
     batch: Callable | None = None,  # an item of the loader -> (x, y) or (x, y, index); x may be role -> images
     logits: Callable | str | int | dict | None = None,  # where a network's output holds them; for all, or by role
     loss: Callable | None = None,   # (output, y) -> loss of the task instead of cross-entropy; for any y
-    options: Options = Options(),   # optimiser, schedule, validation, precision, file for the student
+    options: Options = Options(),  # Options(save=...): optimizer, schedule, validation, every, callback, save ...
     device: str = "auto",  # auto, cpu, cuda or mps
     seed: int = 0,  # of connectors, and of the shuffling of a loader without its own generator
     checkpoint: str | Path | None = None,  # file to write to and to resume from; deleted when training is done
@@ -474,7 +476,15 @@ def distill(
     return training.logs
 
 
-distill.__doc__ += "\n    Methods:\n" + "\n".join(
-    f"    - {row['method']}: {row['learns']}" + (f". Needs {row['needs']}" if row["needs"] else "")
+def _arguments(function: Callable) -> str:
+    "Each argument of a function with its comment, one to a line."
+    source = inspect.getsource(function).partition("\n) ->")[0]
+    found = re.findall(r"^ +(?:(\w+):[^#\n]*)?# (.+)$", source, flags=re.M)
+    return "\n".join(f"- {name}: {comment}" if name else f"  {comment}" for name, comment in found)
+
+
+distill.__doc__ = inspect.cleandoc(distill.__doc__) + f"\n\nArguments:\n\n{_arguments(distill)}\n\nMethods:\n\n"
+distill.__doc__ += "\n".join(
+    f"- {row['method']}: {row['learns']}" + (f". Needs {row['needs']}" if row["needs"] else "")
     + (f". p: {row['p']}" if row["p"] else "") + (f". Then {row['then']}" if row["then"] else "")
-    for row in table()) + "\n    "
+    for row in table())

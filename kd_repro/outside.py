@@ -151,7 +151,7 @@ class Logits:
     "Find the logits in a network's output and check them. Raises: ValueError that names the network."
     def __init__(self, role: str, find, labels: int, others: dict, exact: bool = False):
         self.role, self.labels, self.others = role, labels, others  # others: role -> classes, to compare
-        self.exact = exact  # soft labels give the exact number of classes
+        self.exact, self.first = exact, True  # exact: soft labels give the exact number of classes
         self.find = find if find is None or callable(find) else partial(_part, find)
 
     def part(self, value):
@@ -177,6 +177,10 @@ class Logits:
         if z.shape[1] <= self.labels:
             raise ValueError(f"{self.role}: it knows {z.shape[1]} classes; "
                              f"the loader's first labels go up to {self.labels}")
+        if self.first and (z >= 0).all() and ((z.sum(1) - 1).abs() <= z.shape[1] * torch.finfo(z.dtype).eps).all():
+            raise ValueError(f"{self.role}: its outputs are probabilities; logits are needed. Leave its softmax out, "
+                             f"or logits={{{self.role!r}: lambda p: p.clamp_min(1e-30).log()}}")
+        self.first = False
         return z
 
 

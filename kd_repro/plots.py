@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'DASHES', 'MARKERS', 'style', 'save_figure', 'save_table', 'forest', 'table_figure', 'figure_numbers',
-           'training_log', 'reaching', 'curves', 'matrix_gallery', 'flow_diagram']
+           'training_log', 'reaching', 'curves', 'matrix_gallery', 'flow_diagram', 'knobs']
 
 # %% ../nbs/60_plots.ipynb #cell-002
+import inspect
 import io
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from cycler import cycler
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from .claims import scale_note
 from .core import atomic_write
 from .statistics import NOT_RUN, summarize
 
@@ -195,7 +196,7 @@ def _forest_legend(ax, comparable, pale, together):
     signs = [Line2D([], [], color="black", marker="o", ms=5, lw=2, ls="-", label="measured, 95 % interval")]
     if comparable: signs.append(Line2D([], [], mec="black", label="published", **diamond))
     if pale: signs.append(Line2D([], [], mec="#999999", label="published, not comparable", **diamond))
-    if together: signs.append(Line2D([], [], color="black", marker="x", ls="", label="ensemble of the nets"))
+    if together: signs.append(Line2D([], [], color="black", marker="x", ls="", label="ensemble of the networks"))
     # clear of the axis label, however low the axes are
     below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")
     ax.legend(handles=signs, loc="upper center", bbox_to_anchor=(.5, 0), bbox_transform=below,
@@ -209,6 +210,8 @@ def table_figure(
     title: str,            # what is compared; the scale is added
 ):                         # the figure
     "Forest plot of the rows and of their differences."
+    from kd_repro.claims import scale_note  # it imports all methods, whose notebooks draw with this module
+
     column = ("published_average" if "published_average" in table else "published") if scale == "paper" else None
     with style():
         fig, axes = plt.subplots(2, 1, figsize=(6, 2.1 + .33 * (len(table) + len(pairs))),
@@ -373,3 +376,32 @@ def _draw_step(ax, step, n, title):
     ax.set_title(f"{title}: {len(step)} flow{'s' if len(step) != 1 else ''}", fontweight="normal")
     ax.set_aspect("equal")
     ax.axis("off")
+
+# %% ../nbs/60_plots.ipynb #knobs-code
+def knobs(
+    draw,      # makes the figure; each knob is a parameter of it and has a default
+    **values,  # name of a knob -> its values in order; the default is one of them
+):
+    """Show a figure at its defaults, in our style; in JupyterLab, with sliders above it that draw it anew.
+
+    Without ipywidgets there is only the image. Raises: ValueError if a default is not among the values."""
+    from IPython.display import display
+
+    known, sliders = inspect.signature(draw).parameters, {}
+    for name, choices in values.items():
+        default = known[name].default if name in known else None
+        if default not in choices: raise ValueError(f"{name}: got the default {default}; expected one of {choices}")
+    if "JPY_SESSION_NAME" in os.environ:  # a kernel of JupyterLab
+        try:
+            from ipywidgets import SelectionSlider, VBox
+            sliders = {name: SelectionSlider(options=choices, value=known[name].default, description=name)
+                       for name, choices in values.items()}
+            display(VBox(list(sliders.values())))
+        except ImportError: pass
+
+    def image():
+        with style(): fig = draw(**{name: slider.value for name, slider in sliders.items()})
+        plt.close(fig)  # else it would be shown twice
+        return fig
+    shown = display(image(), display_id=True)
+    for slider in sliders.values(): slider.observe(lambda change: shown.update(image()), "value")

@@ -50,10 +50,11 @@ class Spread:
     def in_words(self) -> str:
         "The spread in one sentence."
         if math.isnan(self.sd):
-            return "No spread is known: no row has two nets."
+            return "No spread is known: no row has two networks."
         tested = "" if math.isnan(self.p) else f"; equal spreads: Brown-Forsythe p = {self.p:.2g}"
         return (
-            f"Standard deviation of a net {self.sd:.2f}, from all rows together ({self.df} degrees of freedom{tested})."
+            f"Standard deviation of a network {self.sd:.2f}, from all rows together "
+            f"({self.df} degrees of freedom{tested})."
             if self.pooled else f"The rows' spreads differ (Brown-Forsythe p = {self.p:.2g}): each row has its own.")
 
 

@@ -358,7 +358,7 @@ def evaluating(net: nn.Module):
 def tap_shapes(net: nn.Module, example: torch.Tensor) -> dict:
     """Tap -> shape of its value (or what it is, in words), in the order of the calls.
 
-    `example`: images as the network wants them."""
+    `example`: images as for a forward pass of the network, (B, C, H, W)."""
     modules, calls, found, hooks = dict(inside(net).named_modules(remove_duplicate=False)), Counter(), {}, []
 
     def after(name):

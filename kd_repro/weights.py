@@ -48,7 +48,7 @@ def load_weights(
     path: str | Path,
     key: str,               # the run it must belong to
 ) -> dict[str, dict]:       # role -> name -> tensor, on the CPU
-    "Read what `save_weights` wrote. Raises: ValueError that names the file when it is damaged or of another run."
+    "Read what `save_weights` wrote. Raises: ValueError that names a file that is damaged or of another run."
     nets, remedy = {}, f"Delete {path} to make it afresh, or restore it from version control"
     try:
         with safe_open(path, "pt") as file:
@@ -74,9 +74,9 @@ def save_tensors(path: str | Path, content: dict) -> Path:
 def load_tensors(
     path: str | Path,
     key: str,  # the run it must belong to
-    parts: dict = {},  # name -> text: what the run consists of, to say in which of them another one differs
+    parts: dict = {},  # name -> text: parts of the run; an error names those that differ
 ) -> dict:
-    "Read what `save_tensors` wrote. Raises: ValueError that names the file when it is damaged or of another run."
+    "Read what `save_tensors` wrote. Raises: ValueError that names a file that is damaged or of another run."
     remedy = f"Delete {path} to make it afresh"
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes checksums, torch.load does not read them
@@ -110,12 +110,12 @@ class Checkpoint:
         self.path, self.key, self.seconds, self.parts, self.last = path, key, seconds, parts, time.monotonic()
 
     def load(self) -> dict | None:
-        "The state to go on from, if there is one."
+        "The state to resume from; None if there is none."
         return load_tensors(self.path, self.key, self.parts) if self.path and self.path.exists() else None
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
-        "While the state is put back, any fault is the file's. Raises: ValueError that names it and the remedy."
+        "Restore a state in this block. Raises: ValueError that names the file and the remedy for any error in it."
         try: yield
         except torch.OutOfMemoryError: raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -124,7 +124,7 @@ class Checkpoint:
                              f"Delete {self.path} to make it afresh") from error
 
     def save(self, force: bool, state: Callable[[], dict]):
-        "Write the state when it is time, or when forced."
+        "Write the state if `seconds` have passed since the last time, or if forced."
         if self.path and (force or time.monotonic() - self.last > self.seconds):
             save_tensors(self.path, {"key": self.key} | ({"parts": self.parts} if self.parts else {}) | state())
             self.last = time.monotonic()
