@@ -26,11 +26,17 @@ html_theme, html_title = "furo", project
 html_static_path, html_css_files = [str(root / "docs" / "static")], ["site.css"]
 html_show_sourcelink, pygments_dark_style, default_role = False, "github-dark", "code"
 nb_execution_mode, nb_output_stderr, nb_merge_streams, nb_render_markdown_format = "off", "remove", True, "myst"
+nb_code_prompt_show, nb_code_prompt_hide = "Show code", "Hide code"
 myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath", "colon_fence"], 3
-autodoc_member_order, autodoc_typehints = "bysource", "signature"
+autodoc_member_order, autodoc_typehints, autodoc_preserve_defaults = "bysource", "signature", True
 autodoc_default_options = dict(members=True, undoc_members=True)
 exclude_patterns = ["**/.ipynb_checkpoints"]
+SLIDER = "application/vnd.jupyter.widget-view+json"  # of a notebook that was saved in JupyterLab; it needs a kernel
 LINK = re.compile(r"(\]\()(?!https?:|#|attachment:|mailto:)([^)\s]+)(?=\))")
+
+AROUND = re.compile(r"^Previous: .*$|^Next: .*$", re.M)  # the site has its own
+NUMBER = r"[-+−]?[\d.,]+(e[-+]?\d+)?( %)?(\s±\s[\d.]+)?(\s\([-+−\d.,\sto%]+\))?"
+FILES = re.compile(r"(figures/\S+\s*)+")  # a list of what was saved
 
 
 def link(text: str, folder: Path) -> str:
@@ -52,8 +58,23 @@ def link(text: str, folder: Path) -> str:
 def plain(text: str, length: int = 300) -> str:
     "The last words of a cell, without marks: they say what its figure shows."
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
-    text = " ".join(re.sub(r"^#+ .*$|[`*$\\{}]", "", text, flags=re.M).split())
+    words = re.sub(r"^#+ .*$", "", text, flags=re.M).strip() or text.strip("# \n")  # else the heading
+    text = " ".join(re.sub(r"[`*$\\{}]", "", words).split())
     return text if len(text) <= length else "… " + text[-length:].partition(" ")[2]
+
+
+def printed(cell) -> str:
+    "What a cell printed; empty if it shows anything else."
+    outputs = cell.get("outputs", [])
+    return "".join(o.text for o in outputs) if all(o.output_type == "stream" for o in outputs) else ""
+
+
+def folded(cell, folder: Path) -> bool:
+    "Whether the code waits for a click: imports everywhere, and where a page is read for its tables and figures."
+    lines = cell.source.strip().splitlines()
+    results = folder.name in ("papers", "studies") and (len(lines) > 4 or FILES.fullmatch(printed(cell)))
+    imports = "import" in cell.source and all(re.match(r"from|import|\s|\)|#|$", line) for line in lines)
+    return bool(results or imports)
 
 
 def prepare(path: Path):
@@ -62,14 +83,17 @@ def prepare(path: Path):
     for cell in notebook.cells:
         tags = cell.metadata.setdefault("tags", [])
         if cell.cell_type == "markdown":
-            cell.source, words = link(cell.source, folder), cell.source
+            cell.source, words = link(AROUND.sub("", cell.source), folder), cell.source
             continue
         cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
         if "hide-input" in tags:  # Sphinx would fold it; the front page has results, not code
             tags[tags.index("hide-input")] = "remove-input"
         if not cell.source.strip():
             tags.append("remove-cell")
+        elif folded(cell, folder):
+            tags.append("hide-cell" if FILES.fullmatch(printed(cell)) else "hide-input")
         cell.metadata["mystnb"] = {"image": {"alt": plain(words)}}
+        cell.outputs = [o for o in cell.outputs if SLIDER not in o.get("data", {})]
         for output in cell.get("outputs", []):
             if text := output.get("data", {}).get("text/markdown"):
                 output["data"]["text/markdown"] = link(text, folder)
@@ -87,13 +111,13 @@ def prepare(path: Path):
 
 def contents() -> str:
     "All pages, for the side bar."
-    parts = {"Results": "pages/*.ipynb", "Tables and figures": "papers/*.ipynb", "Studies": "studies/*.ipynb",
-             "Tutorials": "tutorials/*.ipynb", "Foundations": "[0-2]*.ipynb", "Methods": "[34]*.ipynb",
+    parts = {"Results": "pages/*.ipynb", "Tutorials": "tutorials/*.ipynb", "Tables and figures": "papers/*.ipynb",
+             "Studies": "studies/*.ipynb", "Methods": "[34]*.ipynb", "Library": "", "Foundations": "[0-2]*.ipynb",
              "Evidence": "[56]*.ipynb", "Engine": "[7-9]*.ipynb", "Checks": "checks/*.ipynb"}
-    rank = {name: k for k, name in enumerate(TABLES)}
+    rank = {name: k for k, name in enumerate(("your_own_networks", "wider_teacher", *TABLES))}
     order = lambda path: (rank.get(path.stem, len(rank)), path.stem)
     pages = {caption: [path.relative_to(root / "nbs").with_suffix("").as_posix()
-                       for path in sorted((root / "nbs").glob(pattern), key=order)]
+                       for path in sorted((root / "nbs").glob(pattern or "none"), key=order)]
              for caption, pattern in parts.items()}
     pages["Library"] = sorted(f"api/{p.stem}" for p in (root / project).glob("[a-z]*.py"))
     pages["More"] = ["data/README"]
@@ -104,9 +128,20 @@ def contents() -> str:
 def described(app, what, name, thing, options, lines):
     "Docstrings are plain text; parameters are described in the code, in a comment beside each (nbdev's docments)."
     def escaped(text): return re.sub(r"([*|])", r"\\\1", text)
+<<<<<<< HEAD
+    apart = lambda before, line: [""] if line.startswith(("Source:", "Raises:")) or (
+        line.startswith("- ") and not before.startswith(("- ", " "))) else []
+    lines[:] = [part for before, line in zip(["", *lines], lines) for part in [*apart(before, line), escaped(line)]]
+    if what not in ("function", "method", "class"):
+||||||| e6f8c84
     apart = lambda line: [""] if line.startswith(("Source:", "Raises:")) else []
     lines[:] = [part for line in lines for part in [*apart(line), escaped(line)]]
     if what not in ("function", "method", "class"):
+=======
+    apart = lambda line: [""] if line.startswith(("Source:", "Raises:")) else []
+    lines[:] = [part for line in lines for part in [*apart(line), escaped(line)]]
+    if what not in ("function", "method", "class") or "Arguments:" in lines:  # they are in the text
+>>>>>>> d3833141e55b80260549f09a139318f5b2ce9096
         return
     try: found = docments(thing.__init__ if what == "class" and "__init__" in vars(thing) else thing)
     except (TypeError, ValueError, OSError, AttributeError): return
@@ -116,8 +151,27 @@ def described(app, what, name, thing, options, lines):
         lines += ["", *(f":{field(key)}: {escaped(text)}" for key, text in said.items()), ""]
 
 
+def bare(match: re.Match) -> str:
+    "A table of pandas without its row numbers."
+    numbers = re.findall(r"<tr>\s*<th>(\d+)</th>", match[0])
+    rows = re.findall(r"<tr>\s*<th>", match[0].partition("<tbody>")[2])
+    if numbers != [str(k) for k in range(len(rows))]:
+        return match[0]
+    return re.sub(r"(<tr[^>]*>\s*)<th>[^<]*</th>", r"\1", match[0])
+
+
+def tidy(app, page, template, context, doctree):
+    "Tables of a page: no row numbers, a dash where there is no number, and numbers that stay on one line."
+    body = re.sub(r'<table border="1" class="dataframe">.*?</table>', bare, context.get("body", ""), flags=re.S)
+    body = re.sub(r"<td>(NaN|None|nan)</td>", "<td>–</td>", body)
+    if page.startswith("_modules/"):  # not the title of the page about the module
+        context["title"] = f"Source of {context['title']}"
+    context["body"] = re.sub(rf"<td([^>]*)>(<p>)?(?={NUMBER}(</p>)?</td>)", r'<td\1 data-number="">\2', body)
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", described)
+    app.connect("html-page-context", tidy)
 
 
 shutil.rmtree(source, ignore_errors=True)
