@@ -212,7 +212,8 @@ def table_figure(
     "Forest plot of the rows and of their differences."
     from kd_repro.claims import scale_note  # it imports all methods, whose notebooks draw with this module
 
-    column = ("published_average" if "published_average" in table else "published") if scale == "paper" else None
+    # what nobody printed has no such column
+    column = next((c for c in ("published_average", "published") if c in table and scale == "paper"), None)
     with style():
         fig, axes = plt.subplots(2, 1, figsize=(6, 2.1 + .33 * (len(table) + len(pairs))),
                                  height_ratios=[len(table) + .5, len(pairs) + .5])
