@@ -477,14 +477,21 @@ def distill(
 
 
 def _arguments(function: Callable) -> str:
-    "Each argument of a function with its comment, one to a line."
-    source = inspect.getsource(function).partition("\n) ->")[0]
+    "Each argument of a function with its comment, one to a line; nothing where its source is not at hand."
+    try: source = inspect.getsource(function).partition("\n) ->")[0]
+    except OSError: return ""
     found = re.findall(r"^ +(?:(\w+):[^#\n]*)?# (.+)$", source, flags=re.M)
     return "\n".join(f"- {name}: {comment}" if name else f"  {comment}" for name, comment in found)
 
 
-distill.__doc__ = inspect.cleandoc(distill.__doc__) + f"\n\nArguments:\n\n{_arguments(distill)}\n\nMethods:\n\n"
-distill.__doc__ += "\n".join(
-    f"- {row['method']}: {row['learns']}" + (f". Needs {row['needs']}" if row["needs"] else "")
-    + (f". p: {row['p']}" if row["p"] else "") + (f". Then {row['then']}" if row["then"] else "")
-    for row in table())
+def _help(function: Callable) -> str:
+    "Its docstring, which `python -OO` removes, its arguments and the methods."
+    methods = "\n".join(
+        f"- {row['method']}: {row['learns']}" + (f". Needs {row['needs']}" if row["needs"] else "")
+        + (f". p: {row['p']}" if row["p"] else "") + (f". Then {row['then']}" if row["then"] else "")
+        for row in table())
+    said = inspect.cleandoc(function.__doc__ or "")
+    return f"{said}\n\nArguments:\n\n{_arguments(function)}\n\nMethods:\n\n{methods}"
+
+
+distill.__doc__ = _help(distill)
