@@ -117,7 +117,7 @@ endef
 
 test: export SCRIPT = $(TEST)
 test: setup  ## ruff, then all component notebooks as tests, WORKERS=2 at once; ARGS='--flags slow' adds the slow cells
-	@$(BIN)/ruff check --quiet --no-cache kd_repro nbs
+	@$(BIN)/ruff check --quiet --no-cache .
 	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$SCRIPT" $(WORKERS) $(ARGS) </dev/null
 
 # Notebooks that make no table: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.

@@ -128,20 +128,10 @@ def contents() -> str:
 def described(app, what, name, thing, options, lines):
     "Docstrings are plain text; parameters are described in the code, in a comment beside each (nbdev's docments)."
     def escaped(text): return re.sub(r"([*|])", r"\\\1", text)
-<<<<<<< HEAD
     apart = lambda before, line: [""] if line.startswith(("Source:", "Raises:")) or (
         line.startswith("- ") and not before.startswith(("- ", " "))) else []
     lines[:] = [part for before, line in zip(["", *lines], lines) for part in [*apart(before, line), escaped(line)]]
-    if what not in ("function", "method", "class"):
-||||||| e6f8c84
-    apart = lambda line: [""] if line.startswith(("Source:", "Raises:")) else []
-    lines[:] = [part for line in lines for part in [*apart(line), escaped(line)]]
-    if what not in ("function", "method", "class"):
-=======
-    apart = lambda line: [""] if line.startswith(("Source:", "Raises:")) else []
-    lines[:] = [part for line in lines for part in [*apart(line), escaped(line)]]
     if what not in ("function", "method", "class") or "Arguments:" in lines:  # they are in the text
->>>>>>> d3833141e55b80260549f09a139318f5b2ce9096
         return
     try: found = docments(thing.__init__ if what == "class" and "__init__" in vars(thing) else thing)
     except (TypeError, ValueError, OSError, AttributeError): return
