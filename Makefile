@@ -78,7 +78,7 @@ parser = argparse.ArgumentParser(prog="make test ARGS=...")
 parser.add_argument("--flags", default="", help="run the cells of these nbdev flags too, for example slow")
 parser.add_argument("workers", type=int)
 given = parser.parse_args()
-notebooks = [*sorted(Path("nbs").glob("*/*.ipynb")), *sorted(Path("nbs").glob("*.ipynb"))]
+notebooks = [path for path in sorted(Path("nbs").rglob("*.ipynb"), reverse=True) if "/." not in path.as_posix()]  # long ones first
 waiting = [path for path in notebooks if '"parameters"' not in path.read_text("utf-8")]
 running, failed, total = {}, 0, len(waiting)
 PASSED = 100  # not 0, with which a cell can end its process too
@@ -137,7 +137,7 @@ bench: setup  ## how fast: our loop beside the public codes' way and torchdistil
 	@PYTHONPATH=$$(pwd)/.venv/bench $(BIN)/python -c "$$SCRIPT" nbs/studies/speed.ipynb $(ARGS)
 
 gpu: setup  ## what a GPU computes and how fast, then the flow table at the papers' scale, in 10 minutes; again to go on
-	@$(BIN)/nbdev_test --path nbs/checks/device.ipynb
+	@case "$(ARGS)" in *small=True*) ;; *) $(BIN)/nbdev_test --path nbs/checks/device.ipynb;; esac  # on a CPU make test runs it
 	@$(BIN)/python -c "$$SCRIPT" nbs/checks/gpu.ipynb $(ARGS)
 
 chaos: setup  ## what a run survives: 20 times killed, on a disk that fails, with a clock set back, ..., and run again
