@@ -44,8 +44,9 @@ def _check_counts(records: list[Record]):
     for r in records:
         for role, m in r.metrics.items():
             if not (0 <= m["correct"] <= m["n"] and abs(m["accuracy"] - 100 * m["correct"] / m["n"]) < 1e-6):
-                raise ValueError(f"records: {r.recipe} seed {r.seed} ({r.key}): accuracy {m['accuracy']} of {role!r} "
-                                 f"is not {m['correct']} of {m['n']}; the record was changed. Restore it or delete it")
+                raise ValueError(f"records: {r.recipe} seed {r.seed}, data/records/{r.scale}/*-{r.key}.json: accuracy "
+                                 f"{m['accuracy']} of {role!r} is not {m['correct']} of {m['n']}; the record was "
+                                 "changed. Restore it or delete it")
 
 
 def check_records(

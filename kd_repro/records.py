@@ -9,6 +9,7 @@ __all__ = ['code_of', 'is_stale', 'Record', 'read_record', 'Lock', 'Store', 'usa
 # %% ../nbs/54_records.ipynb #cell-002
 import inspect
 import math
+import textwrap
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def code_of(
     used += [NETWORKS[net.arch] for stage in item.stages for _, net in stage.nets + stage.helpers]
     inside = {made.__module__.removeprefix("kd_repro.") for made in used if made.__module__.startswith("kd_repro.")}
     outside = {inspect.getsource(made) for made in used if not made.__module__.startswith("kd_repro.")}
-    return _digest_of(("loop", *sorted(inside)), tuple(sorted(map(inspect.cleandoc, outside))))
+    return _digest_of(("loop", *sorted(inside)), tuple(sorted(map(textwrap.dedent, outside))))
 
 
 def is_stale(record: "Record", item: Run | Ensemble) -> bool:
