@@ -66,7 +66,9 @@ def check_parameters(
     notebook: str | Path,  # the notebook to run
     given: dict,           # parameters to run it with
 ):
-    "Raises: ValueError for a missing cell of parameters, an unknown parameter or a wrong type."
+    """Compare names and types of parameters with the notebook's own.
+
+    Raises: ValueError for a missing cell of parameters, an unknown parameter or a wrong type."""
     known = _parameters(notebook)
     for name, value in given.items():
         if name not in known:
@@ -350,7 +352,8 @@ def cause_of(
         return f"it ended with: {' '.join(fatal) or lines[-1]}"
     if killed_for_memory() > before:
         return "it was killed while the system killed for lack of memory; fewer --workers need less memory"
-    return "it ended without a message, as a killed process does; the system counts no kill for lack of memory"
+    return ("it ended without a message, as a killed process does; the system counts no kill for lack of memory. "
+            "Run the same command again")
 
 
 def _in_one_line(error: Exception, log: Path, before: int) -> str:
@@ -385,7 +388,7 @@ def run_task(
     try:
         content = read_plan(plan)
         if name not in content.tasks:
-            raise ValueError(f"{plan} has no task {name!r}")
+            raise ValueError(f"{plan} has no task {name!r}; it has {', '.join(content.tasks)}")
         task = content.tasks[name]
         _check_maker(content, task)
         (plan.parent / f"{name}.failed").unlink(missing_ok=True)

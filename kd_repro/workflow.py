@@ -130,7 +130,8 @@ def _speed(device: torch.device, precision: str, threads: int, store: Store) -> 
 @main.command("list", cls=click.Command)
 @_device
 @_precision
-@click.option("--estimate/--no-estimate", "with_estimate", default=True, help="measure this machine for a few seconds")
+@click.option("--estimate/--no-estimate", "with_estimate", default=True,
+              help="also minutes, from records of this kind of machine or a short measurement")
 def list_tables(device, precision, with_estimate):
     "Tables, their source, runs and estimated minutes at each scale on this machine."
     where, precision = pick_device(device), check_precision(precision)
@@ -178,7 +179,8 @@ def _curves(tables: list[str], scale: str, precision: str, store: Store, path: P
     if path.suffix not in (".svg", ".png", ".pdf"):
         raise ValueError(f"curves: {path} must end in .svg, .png or .pdf")
     if not (lines := losses(needed(tables, scale, precision), store)):
-        raise ValueError(f"curves: no run of {', '.join(tables)} is done or under way at scale {scale}")
+        raise ValueError(f"curves: no run of {', '.join(tables)} is done or under way at scale {scale}. "
+                         f"Start one first: kd-repro run {' '.join(tables)} --scale {scale}")
     content = io.BytesIO()
     draw_losses(lines).savefig(content, format=path.suffix[1:])
     atomic_write(path, content.getvalue())
@@ -479,6 +481,7 @@ def clean(scale, yes):
     root = project_root()
     folders = [root / "data" / "records" / scale, root / "figures" / scale]
     keys = {path.stem.rpartition("-")[2] for path in folders[0].glob("*.json")}
+    keys |= {item.key for precision in ("float32", "bf16") for item in needed(list(TABLES), scale, precision)}
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     files += [path for place in ("cache", "checkpoints")
               for path in (root / "data" / place).glob("*.pt") if path.stem in keys]
