@@ -121,13 +121,26 @@ test: setup  ## ruff, then all component notebooks as tests, WORKERS=2 at once; 
 	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$SCRIPT" $(WORKERS) $(ARGS) </dev/null
 
 # Notebooks that make no table: ARGS='rounds=3' gives parameters. The executed notebook stays in figures/studies/notebooks.
+# One that is committed with outputs gets those of a run without ARGS.
 define STUDY
-import ast, sys
+import ast, subprocess, sys
 from pathlib import Path
-from kd_repro.runner import execute
+import nbformat
+from kd_repro.core import atomic_write
+from kd_repro.runner import check_parameters, execute
 path, *given = sys.argv[1:]
-given = {k: ast.literal_eval(v) for k, _, v in (word.partition("=") for word in given)}
-execute(path, f"figures/studies/notebooks/{Path(path).name}", given)
+def value(text):
+    try: return ast.literal_eval(text)
+    except (ValueError, SyntaxError): return text  # a shell has taken the quotes
+
+given = {k: value(v) for k, _, v in (word.partition("=") for word in given)}
+try: check_parameters(path, given)
+except ValueError as error: sys.exit(f"Error: {error}")
+out = Path("figures/studies/notebooks", Path(path).name)
+execute(path, out, given)
+if not given and any(cell.get("outputs") for cell in nbformat.read(path, 4).cells):
+    atomic_write(path, out.read_bytes())
+    subprocess.run([Path(sys.executable).with_name("nbdev_clean"), "--fname", path], check=True)
 endef
 
 bench gpu chaos faults slurm browser zoo: export SCRIPT = $(STUDY)

@@ -37,6 +37,7 @@ LINK = re.compile(r"(\]\()(?!https?:|#|attachment:|mailto:)([^)\s]+)(?=\))")
 AROUND = re.compile(r"^Previous: .*$|^Next: .*$", re.M)  # the site has its own
 NUMBER = r"[-+−]?[\d.,]+(e[-+]?\d+)?( %)?(\s±\s[\d.]+)?(\s\([-+−\d.,\sto%]+\))?"
 FILES = re.compile(r"(figures/\S+\s*)+")  # a list of what was saved
+LAST = re.compile(r"(?<=\]\()\.\./\.\./figures/studies/[\w-]+\.md(?=\))")  # what a study wrote last
 
 
 def link(text: str, folder: Path) -> str:
@@ -80,6 +81,11 @@ def folded(cell, folder: Path) -> bool:
 def prepare(path: Path):
     "A notebook as a page: without nbdev's comments, with its figures described."
     notebook, folder, words = nbformat.read(path, 4), path.parent, ""
+    first = notebook.cells[0]
+    if tables := LAST.findall(first.source):
+        first.source = LAST.sub("#last-result", first.source)
+        shown = ["## Last result", *((folder / table).read_text(encoding="utf-8") for table in tables)]
+        notebook.cells.insert(-1, nbformat.v4.new_markdown_cell("\n\n".join(shown)))  # before the limits
     for cell in notebook.cells:
         tags = cell.metadata.setdefault("tags", [])
         if cell.cell_type == "markdown":
@@ -97,10 +103,6 @@ def prepare(path: Path):
         for output in cell.get("outputs", []):
             if text := output.get("data", {}).get("text/markdown"):
                 output["data"]["text/markdown"] = link(text, folder)
-    if not any(cell.get("outputs") for cell in notebook.cells) and folder.name in ("studies", "checks"):
-        said = ("Committed without outputs, since they depend on the machine: `make help` names the command that runs "
-                "it, and its tables are in `figures/studies`.")
-        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said))
     notebook.metadata["language_info"] = {"name": "python"}
     if path.name == "index.ipynb":
         notebook.cells.append(nbformat.v4.new_markdown_cell(contents()))
