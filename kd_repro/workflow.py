@@ -491,7 +491,7 @@ def clean(scale, yes):
     size = sum(path.stat().st_size for path in files) / 2**20
     if not yes:
         click.confirm(f"Remove {len(files)} files, {size:.0f} MiB: "
-                      f"results, tables and figures of scale {scale} in {root}?", abort=True)
+                      f"results, tables, figures and checkpoints of scale {scale} in {root}?", abort=True)
     with _alone(Store(root)):
         for path in files:
             path.unlink(missing_ok=True)
