@@ -331,8 +331,11 @@ DIFFERENCES = ("Percentage points, with a 95 % interval from the spread of all r
 
 
 def written(*files: list) -> str:
-    "The files that were written, a line each, as seen from the project."
-    return "\n".join(str(path.relative_to(project_root())) for some in files for path in some)
+    "The files that were written, a line each, as seen from the project. Raises: ValueError for one written twice."
+    paths = [str(path.relative_to(project_root())) for some in files for path in some]
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise ValueError(f"files: {', '.join(twice)} written twice, so the first is lost. Name the parts differently")
+    return "\n".join(paths)
 
 
 def findings(sentences: list[str]):

@@ -417,9 +417,9 @@ def ensure(
 def accuracies(
     records: list,  # records of a row, None for what is not run
 ) -> dict[int, float]:
-    "Seed -> test accuracy in percent of the row's nets, without its ensemble; empty unless all of the row is done."
+    "Seed -> test accuracy in percent of the row's nets, without its ensemble; empty unless all are done and tested."
     nets = [r for r in records if r is None or isinstance(r.run, dict)]
-    return {r.seed: r.accuracy for r in nets} if all(nets) else {}
+    return {r.seed: r.accuracy for r in nets} if all(r and r.metrics for r in nets) else {}
 
 # %% ../nbs/54_records.ipynb #cell-049
 def network_of(
