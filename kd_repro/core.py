@@ -94,7 +94,8 @@ def atomic_write(
             with suppress(OSError): Path(name).unlink()
         if isinstance(error, OSError):
             raise OSError(error.errno, f"cannot write {path}: {error.strerror}; nothing was changed. "
-                                       "Free space or choose another folder, then run again") from error
+                                       "Free space, choose another folder or make it writable, then run again"
+                          ) from error
         raise
     return path
 
@@ -342,6 +343,10 @@ def commit_of(
     except (OSError, subprocess.CalledProcessError): return "", None
 
 
+# of a processor, the widest first: the name that makers give says too little of its speed, and of the order of its sums
+_UNITS = ("amx_bf16", "avx512_bf16", "avx512_f", "avx2", "sve2", "sve", "neon")
+
+
 def environment(
     device: torch.device,  # where the run computes
     precision: str,        # float32 or bf16
@@ -351,12 +356,13 @@ def environment(
     import torch
 
     commit, dirty = commit_of()
+    capable = torch.cpu.get_capabilities()
     try: version = metadata.version("kd_repro")
     except metadata.PackageNotFoundError: version = "not installed"
     return dict(version=version, code=code,
                 commit=commit, dirty=dirty,
-                python=platform.python_version(), torch=torch.__version__, machine=platform.machine(),
-                cpu=str(torch.cpu.get_capabilities().get("cpu_name", "")),
+                python=platform.python_version(), torch=str(torch.__version__), machine=platform.machine(),
+                cpu=str(capable.get("cpu_name", "")), units=next(filter(capable.get, _UNITS), ""),
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
                 threads=torch.get_num_threads(), precision=precision,
                 **(dict(tf32=torch.backends.cudnn.conv.fp32_precision != "ieee", cudnn=torch.backends.cudnn.version(),

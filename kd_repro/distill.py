@@ -459,7 +459,7 @@ def distill(
     with _as_they_were(where, nets, seed):
         outside, setup, stages = _prepared(nets, setup, loaded, taps, logits, loss)
         parts = _parts(plan, stages, setup, seed, options, outside, loss)
-        keeper = Checkpoint(path, digest([parts, [plain_data(stage) for stage in stages]]), 30.0, parts)
+        keeper = Checkpoint(path, digest([parts, [plain_data(stage) for stage in stages]]), parts=parts)
         run = SimpleNamespace(recipe=" and ".join(plan.names), data="own images", seed=seed,
                               precision=options.precision, stages=stages)
         shared = Shared()

@@ -216,14 +216,16 @@ def provenance(
 ) -> dict:
     "Where the numbers of a table or figure came from: table, runs, code, machines; the same whoever shows them."
     records = [r for row in found.values() for r in row if r]
-    machine = lambda e: (f"{e.get('cpu') or e.get('machine')}, {e.get('device')}, "
-                         f"{e.get('threads')} threads, torch {e.get('torch')}")
+    made_on = [part for r in records for part in (*r.resumed, r.environment)]
+    machine = lambda e: (f"{e.get('cpu') or e.get('machine')}{' ' * ('units' in e)}{e.get('units', '')}, "
+                         f"{e['device']}, {e.get('threads')} threads, torch {e.get('torch')}" if "device" in e
+                         else "unknown")
     return dict(
         experiment=experiment.model_dump(include={"table", "scale", "precision"}),
         data_md5=sorted({r.data_md5 for r in records}),
         keys={row: [r.key if r else None for r in rs] for row, rs in found.items()},
-        code=sorted({r.environment.get("code", "unknown") for r in records}),
-        machines=sorted({machine(r.environment) for r in records}),
+        code=sorted({e.get("code", "unknown") for e in made_on}),
+        machines=sorted(set(map(machine, made_on))),
         training_seconds=sum(r.seconds for r in records),
     )
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BESIDE', 'probabilities', 'accuracy', 'update', 'Diverged', 'Logbook', 'Training', 'StageState', 'RunningStage',
-           'stages_in_turn', 'train', 'side_by_side', 'train_together']
+           'stages_in_turn', 'computing', 'train', 'side_by_side', 'train_together']
 
 # %% ../nbs/20_loop.ipynb #cell-002
 import json
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -451,7 +450,7 @@ def stages_in_turn(training: Training) -> Iterator[tuple[int, int]]:
 
 # %% ../nbs/20_loop.ipynb #cell-059
 @contextmanager
-def _computing(threads: int | None, device: torch.device):
+def computing(threads: int | None, device: torch.device):
     "CPU threads within the block, None: as torch is set; torch's global streams are afterwards what they were."
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
@@ -473,8 +472,7 @@ def train(
     weights: Callable | None,  # (run, role) -> state dict, for networks that start from another run
     device: torch.device,
     threads: int | None = None,  # CPU threads; None: as torch is set
-    checkpoint: Path | None = None,  # file to resume from and to write to; None: no resume
-    checkpoint_seconds: float = 30.0,  # between checkpoints
+    checkpoint: Checkpoint | None = None,  # to resume from and to write to; None: no resume
     progress: bool = False,     # a bar with time left
 ) -> dict:
     """Train a run through its stages.
@@ -483,8 +481,8 @@ def train(
     `frozen` (role -> SHA-256 of each network that taught).
     Raises: Diverged when a loss is not finite; ValueError when the recipe and the objective do not fit.
     """
-    training = Training(run, images, weights, device, Checkpoint(checkpoint, run.key, checkpoint_seconds), progress)
-    with _computing(threads, device), _queue(device):
+    training = Training(run, images, weights, device, checkpoint or Checkpoint(None, run.key), progress)
+    with computing(threads, device), _queue(device):
         for _ in stages_in_turn(training):
             training.shared.memory.clear()  # the batch, and what was said of it
     return training.result()
@@ -546,8 +544,7 @@ def train_together(
     weights: Callable | None,
     device: torch.device,
     threads: int | None = None,
-    checkpoints: list[Path | None] | None = None,  # one for each run
-    checkpoint_seconds: float = 30.0,
+    checkpoints: list[Checkpoint] | None = None,  # one for each run
     progress: bool = False,
     ended: Callable = lambda run, result: None,  # called as soon as a run ends
 ) -> list:
@@ -561,9 +558,9 @@ def train_together(
     shared = [Shared(min(len(runs), BESIDE) - 1) for _ in runs] if apart else [Shared()] * len(runs)
     if apart:
         torch.cuda.empty_cache()  # what earlier trainings left would count as taken
-    with _computing(threads, device):
-        for run, file, common in zip(runs, checkpoints or [None] * len(runs), shared, strict=True):
-            keeper = Checkpoint(file, run.key, checkpoint_seconds)
+    keepers = checkpoints or [Checkpoint(None, run.key) for run in runs]
+    with computing(threads, device):
+        for run, keeper, common in zip(runs, keepers, shared, strict=True):
             going[run] = stages_in_turn(Training(run, images, weights, device, keeper, progress, common))
             queues[run] = _queue(device)
         position, waiting = {}, list(going)

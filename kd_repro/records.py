@@ -26,17 +26,16 @@ from kd_repro.core import (
     check_precision,
     code_digest,
     environment,
-    exact_float32,
     project_root,
     stream,
 )
 from .data import PARTS, SETS, Images, load
 from .ensembles import Ensemble, mean_probabilities
-from .loop import Diverged, accuracy, probabilities, side_by_side, train_together
+from .loop import Diverged, accuracy, computing, probabilities, side_by_side, train_together
 from .models import NETWORKS, build
 from .runs import OBJECTIVES, Run, plain_data, thaw
 from .tables import rows
-from .weights import load_tensors, load_weights, save_tensors, save_weights, weights_sha256
+from .weights import Checkpoint, load_tensors, load_weights, save_tensors, save_weights, weights_sha256
 
 # %% ../nbs/54_records.ipynb #cell-009
 _digest_of = cache(code_digest)
@@ -57,7 +56,7 @@ def code_of(
 
 def is_stale(record: "Record", item: Run | Ensemble) -> bool:
     "Whether a result was made by other code than is installed now."
-    return record.environment.get("code") != code_of(item)
+    return any(part.get("code") != code_of(item) for part in (record.environment, *record.resumed))
 
 # %% ../nbs/54_records.ipynb #cell-010
 class Record(BaseModel):
@@ -81,6 +80,7 @@ class Record(BaseModel):
     stages: list[dict] = []        # name, iterations, seconds, loss, learning rates, curves
     parameters: dict[str, int] = {}  # role -> trained parameters
     environment: dict = {}         # code, machine, device, threads, precision; see core.environment
+    resumed: list[dict] = []       # earlier parts made elsewhere or by other code: environment, stage, iteration
     started: str                   # date and time, UTC
     seconds: float                 # wall time of this run's stages
     message: str = ""              # why it failed
@@ -237,11 +237,16 @@ class Store:
             save_weights(self.folder(item.scale) / f"{self.name(item)}.safetensors", item.key, content["nets"])
 
 # %% ../nbs/54_records.ipynb #cell-023
-def _common(item: Run | Ensemble, device: torch.device, started: float) -> dict:
+def _environment(item: Run | Ensemble, device: torch.device) -> dict:
+    "What an item is made on and by which code."
+    return environment(device, item.precision, code_of(item))
+
+
+def _common(item: Run | Ensemble, made_on: dict, started: float) -> dict:
     "Fields of every record."
     return dict(recipe=item.recipe, seed=item.seed, key=item.key,
                 scale=item.scale, data=item.data, data_md5=SETS[item.data].md5,
-                precision=item.precision, environment=environment(device, item.precision, code_of(item)),
+                precision=item.precision, environment=made_on,
                 started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"))
 
 
@@ -258,10 +263,6 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
     Raises: Diverged, when all others are written."""
     check_precision(runs[0].precision, device)
     images, sources = _images(runs[0], data_folder), {run: {} for run in runs}
-    for run in runs:
-        store.sweep(run)
-        if (checkpoint := store.checkpoint(run.key)).exists():
-            load_tensors(checkpoint, run.key)  # a damaged one is refused in our words before anything starts
 
     def weights(source: Run, role: str) -> dict:
         content = store.tensors(source)
@@ -272,26 +273,24 @@ def _make_runs(runs: list[Run], store: Store, device: torch.device, threads: int
                 store.commit_teacher(source, content)
         return content["nets"][role]
 
-    started, before, records, diverged = time.time(), torch.get_num_threads(), {}, []
+    started, keepers, records, diverged = time.time(), {}, {}, []
 
     def ended(run: Run, out: dict | Diverged):
+        common = _common(run, keepers[run].environment, started) | dict(
+            run=plain_data(run), iterations=run.iterations, sources=sources[run], resumed=keepers[run].earlier)
         if not isinstance(out, Diverged):
-            records[run] = _finish(run, out, images, store, device, common[run] | dict(sources=sources[run]))
+            records[run] = _finish(run, out, images, store, device, common)
             return
         store.checkpoint(run.key).unlink(missing_ok=True)
-        store.write(run, Record(**common[run], status="failed", sources=sources[run], seconds=time.time() - started,
-                                message=str(out)))
+        store.write(run, Record(**common, status="failed", seconds=time.time() - started, message=str(out)))
         diverged.append(out)
 
-    torch.set_num_threads(threads or before)
-    try:
-        with exact_float32():  # as the runs will be trained, so the record says what it was
-            common = {run: _common(run, device, started) | dict(run=plain_data(run), iterations=run.iterations)
-                      for run in runs}
-        train_together(runs, images, weights, device, threads, [store.checkpoint(run.key) for run in runs],
-                       progress=progress, ended=ended)
-    finally:
-        torch.set_num_threads(before)
+    with computing(threads, device):  # as the runs will be trained, so the record says what it was
+        for run in runs:
+            store.sweep(run)
+            keepers[run] = Checkpoint(store.checkpoint(run.key), run.key, environment=_environment(run, device))
+            keepers[run].load()  # a damaged one is refused before anything starts
+        train_together(runs, images, weights, device, threads, list(keepers.values()), progress, ended=ended)
     if diverged:
         raise diverged[-1]
     return [records[run] for run in runs]
@@ -320,7 +319,7 @@ def _finish(run: Run, out: dict, images: Images, store: Store, device: torch.dev
     return record
 
 # %% ../nbs/54_records.ipynb #cell-025
-def _make_ensemble(item: Ensemble, store: Store, device: torch.device, data_folder: str) -> Record:
+def _make_ensemble(item: Ensemble, store: Store, device: torch.device, threads: int | None, data_folder: str) -> Record:
     "Measure the nets of a row together."
     started, y = time.time(), _images(item, data_folder).y_test
     members, teachers = [], {}
@@ -332,10 +331,11 @@ def _make_ensemble(item: Ensemble, store: Store, device: torch.device, data_fold
                              f"Delete {path} to make it afresh")
         members.append(p)
         teachers |= record.teachers
-    record = Record(**_common(item, device, started), status="done", run=[m.key for m in item.members], iterations=0,
+    with computing(threads, device):
+        made_on, metric = _environment(item, device), accuracy(mean_probabilities(members), y)
+    record = Record(**_common(item, made_on, started), status="done", run=[m.key for m in item.members], iterations=0,
                     teachers=teachers, sources={m.key: store.done(m).weights["student"] for m in item.members},
-                    seconds=time.time() - started,
-                    metrics={"student": dict(split="test") | accuracy(mean_probabilities(members), y)})
+                    seconds=time.time() - started, metrics={"student": dict(split="test") | metric})
     store.write(item, record)
     return record
 
@@ -408,7 +408,7 @@ def ensure(
                 for item in missing:
                     _make_sources(item, store, stale, **how)
                 if missing and isinstance(missing[0], Ensemble):
-                    _make_ensemble(missing[0], store, device, data_folder)
+                    _make_ensemble(missing[0], store, device, threads, data_folder)
                 elif missing:
                     _make_runs(missing, store, **how)
     return [store.done(item) for item in items]

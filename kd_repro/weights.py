@@ -102,16 +102,29 @@ class Checkpoint:
     "The state of a training in one file, rewritten every few seconds and at the end of each stage."
     def __init__(
         self,
-        path: Path | None,  # None: nothing is written
-        key: str,           # the run it belongs to
-        seconds: float,     # between two writings
-        parts: dict = {},   # see `load_tensors`
+        path: Path | None,       # None: nothing is written
+        key: str,                # the run it belongs to
+        seconds: float = 30.0,   # between two writings
+        parts: dict = {},        # see `load_tensors`
+        environment: dict = {},  # what the training runs on and by which code, see `core.environment`
     ):
         self.path, self.key, self.seconds, self.parts, self.last = path, key, seconds, parts, time.monotonic()
+        self.environment, self.earlier = environment, []
 
     def load(self) -> dict | None:
-        "The state to resume from; None if there is none."
-        return load_tensors(self.path, self.key, self.parts) if self.path and self.path.exists() else None
+        """The state to resume from; None if there is none. `earlier` is then what was made elsewhere or by other code:
+        of each part the environment, as far as it is known, and the stage and iteration that it reached."""
+        if not (self.path and self.path.exists()):
+            return None
+        content = load_tensors(self.path, self.key, self.parts)
+        with self.put_back():
+            made = [dict(part) for part in content.pop("made", [self._reached({}, content)])]
+            self.earlier = made[:-1] if made[-1:] == [self._reached(self.environment, content)] else made
+        return content
+
+    def _reached(self, environment: dict, state: dict) -> dict:
+        "A part of a training: where it was made, and how far it got."
+        return environment | {name: state[name] for name in ("stage", "iteration")}
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -126,5 +139,6 @@ class Checkpoint:
     def save(self, force: bool, state: Callable[[], dict]):
         "Write the state if `seconds` have passed since the last time, or if forced."
         if self.path and (force or time.monotonic() - self.last > self.seconds):
-            save_tensors(self.path, {"key": self.key} | ({"parts": self.parts} if self.parts else {}) | state())
+            content = {"key": self.key} | ({"parts": self.parts} if self.parts else {}) | state()
+            save_tensors(self.path, content | {"made": [*self.earlier, self._reached(self.environment, content)]})
             self.last = time.monotonic()

@@ -115,8 +115,9 @@ _scale = click.option("--scale", default="smoke", show_default=True, type=click.
 def _speed(device: torch.device, precision: str, threads: int, store: Store) -> tuple[tuple, str]:
     "The speed of this machine for `estimate`, and its source: records of machines of its kind, else a measurement."
     here = environment(device, precision, "") | dict(threads=threads)
-    kind = ("cpu", "device", "threads", "precision")
-    alike = lambda record: all(record.environment.get(name) == here[name] for name in kind)
+    kind = ("cpu", "units", "device", "threads", "precision")
+    alike = lambda record: (not record.resumed  # its seconds may be of several machines
+                            and all(record.environment.get(name) == here.get(name) for name in kind))
     known = {item.key: item for scale in SCALES for item in needed(list(TABLES), scale, precision)
              if isinstance(item, Run)}
     found = [(known[path.stem[-16:]], path) for path in sorted(store.root.glob("data/records/*/*.json"))
