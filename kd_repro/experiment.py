@@ -257,6 +257,15 @@ class Experiment(_Comparison):
         return (f"Partial: {sum(ended.values())} of {len(ended)} results; "
                 f"`kd-repro run {self.table} --scale {self.scale}{precision}` makes the rest.")
 
+    @cached_property
+    def resumed(self) -> str:
+        "The note below a saved table on trainings that went on elsewhere, with their parts; empty when none did."
+        store, items = Store(), {item.key: item for items in self.runs.values() for item in items}
+        parts = [f"{r.recipe} seed {r.seed} ({len(r.resumed) + 1})" for r in map(store.done, items.values())
+                 if r and r.resumed]
+        return ("Trained in parts, on several machines or commits (`resumed` in the record): "
+                f"{', '.join(parts)}.") if parts else ""
+
     def notice(self):
         "The scale, for the notebook; at `smoke` a warning."
         from IPython.display import Markdown
@@ -296,8 +305,9 @@ class Experiment(_Comparison):
         return _from_csv(kept["table"])
 
     def save_table(self, table: pd.DataFrame, part: str, title: str, digits: int = 2, **how) -> list[Path]:
-        "Save a table as a part of this one, see `plots.save_table`; the note `partial` is below it."
-        folder, notes = project_root() / "figures" / self.scale, [*filter(None, [self.partial]), *how.pop("notes", ())]
+        "Save a table as a part of this one, see `plots.save_table`; the notes `partial` and `resumed` are below it."
+        folder = project_root() / "figures" / self.scale
+        notes = [*filter(None, [self.partial, self.resumed]), *how.pop("notes", ())]
         return save_table(table, folder, self._name(part), title, digits, latex=True, notes=notes, **how)
 
     def save_figure(self, fig, part: str, numbers: pd.DataFrame) -> list[Path]:
