@@ -207,7 +207,7 @@ def pairs_in_words(
     "The count of each verdict, then one sentence about each difference."
     counts = pairs["verdict"].value_counts(sort=False)
     count = ", ".join(f"{n} {word}" for word, n in counts.items())
-    return ([f"Of {len(pairs)} differences, written so that above 0 speaks for the first row: {count}."]
+    return ([f"{len(pairs)} differences, written so that above 0 speaks for the first row: {count}."]
             + [pair_in_words(line) for _, line in pairs.iterrows()])
 
 # %% ../nbs/58_claims.ipynb #cell-035
@@ -221,9 +221,10 @@ def table_in_words(
                     for c in ("mean", published))
     sentences = [f"Our means, best first: {names(ours)}."] if ours else []
     sentences += [f"Printed, best first: {names(theirs)}."] if theirs and ours else []
+    word = table["verdict"].mask((table["verdict"] == "not comparable") & table[published].isna(), "no printed number")
     full = {"not comparable": "Not comparable with the printed numbers"}
     sentences += [f"{full.get(word, word.capitalize())}: {names(rows)}."
-                  for word, rows in table.groupby("verdict", sort=False)["row"]]
+                  for word, rows in table.groupby(word, sort=False)["row"]]
     away, of = outside(table)
     if of:
         sentences.append(f"Outside of the interval: {away} of {of} printed numbers; of true matches one in twenty is.")

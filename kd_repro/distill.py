@@ -38,18 +38,19 @@ from kd_repro.outside import (
     seen_values,
     tried,
 )
-from .players import CONNECTED, Outside, Shared
+from .players import CONNECTED, Outside, Shared, bare
 from .runs import Stage, plain_data
-from .taps import described, evaluating, inside
+from .taps import described, evaluating, inside, parse_tap
 from .weights import Checkpoint, weights_sha256
 
 # %% ../nbs/44_distill.ipynb #cell-005
 @dataclass(frozen=True)
 class Options:
     "Rarely needed options of `distill`."
-    lr_pretrain: float = 1e-3  # of the stages before the last one; falls to a tenth twice
+    lr_pretrain: float | None = None  # of the stages before the last one, None: 1e-3; falls to a tenth twice
     optimizer: Callable | None = None  # list of parameters -> torch optimiser with its own rates; None: SGD
-    schedule: Callable | None = None   # optimiser -> torch scheduler, stepped after each iteration; None: falling rates
+    schedule: Callable | None = None   # optimiser -> torch scheduler, stepped after each iteration; None: falling
+                                       # rates, and of an optimiser of yours its own rate throughout
     validation: Iterable | None = None  # batches in the loader's form; accuracy in percent enters the log
     every: int | None = None   # iterations between evaluations; None: at the end of each stage
     callback: Callable | None = None   # called with the logs so far, after each evaluation
@@ -132,10 +133,15 @@ def _nets(student, teacher, plan: Plan) -> dict[str, nn.Module]:
     for role, net in nets.items():
         if any(nn.parameter.is_lazy(q) for q in net.parameters()):
             raise ValueError(f"{role}: it has lazy layers without a shape; call it once on images first")
-        for q in net.parameters():
-            owner = owners.setdefault(id(q), role)
+        changing = [module for module in inside(net).modules()  # by their mode, or by images that they see
+                    if isinstance(module, (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd))]
+        counts = [b for module in changing for b in module.buffers()]
+        for part in (*net.parameters(), *changing, *counts):
+            there = isinstance(part, torch.Tensor) and part.device.type != "meta" and part.numel() and part.data_ptr()
+            owner = owners.setdefault(there or id(part), role)  # two tensors may have one storage
             if owner != role and (learns[role] or learns[owner]):
-                raise ValueError(f"{role}: it shares parameters with the {owners[id(q)]}; give a network of its own, "
+                shared = "layers" if isinstance(part, nn.Module) else "parameters"
+                raise ValueError(f"{role}: it shares {shared} with the {owner}; give a network of its own, "
                                  "e.g. copy.deepcopy(student)")
         if learns[role] and not any(q.requires_grad for q in net.parameters()):
             raise ValueError(f"{role}: nothing in it can learn; requires_grad is False for all of its parameters")
@@ -158,7 +164,7 @@ def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None, loaded: L
     for role, part in by_role("logits", logits, nets).items():
         teacher = role.startswith("teacher")
         look = Logits(role, part, -1 if teacher and not plan.needs("logits") else known,
-                      classes if plan.needs("logits") else {}, soft and not teacher)
+                      classes if plan.needs("logits") else {}, soft and not teacher, plan.needs("logits"))
         if role == "student" and known >= 0:
             loaded.classes = look.others
         found[role] = look if compared or not teacher and (loss is None or plan.needs("classes")) else look.part
@@ -311,7 +317,7 @@ def _scheduler(options: Options) -> Callable | None:
 def _as_they_were(where: torch.device, nets: dict, seed: int) -> Iterator:
     "Separate random streams for the training; afterwards torch's are restored and all networks in evaluation mode."
     try:
-        with own_streams(where), torch.enable_grad():
+        with own_streams(where), torch.enable_grad(), torch.autocast(where.type, enabled=False):
             seed_torch(stream(seed, "", "loader and connectors").initial_seed(), where)
             yield
     finally:
@@ -326,8 +332,20 @@ def _made_of(options: Options) -> dict[str, str]:
     plain = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, bool, tuple, type(None)))}
     made = dict(optimizer=f"{type(optimizer).__name__} {json.dumps(plain, sort_keys=True)}")
     if schedule := _scheduler(options):
-        made["schedule"] = type(schedule(optimizer)).__name__
+        schedule = schedule(optimizer)
+        plain = {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, bool, list, tuple, dict))}
+        made["schedule"] = f"{type(schedule).__name__} {json.dumps(plain, sort_keys=True, default=str)}"
     return made
+
+
+def _as_text(function) -> str:
+    "A function or module by its settings or its code, so that another one is told from it."
+    if isinstance(function, nn.Module):
+        plain = {k: v for k, v in vars(function).items() if isinstance(v, (int, float, str)) and k != "training"}
+        return f"{function} {json.dumps(plain)} {weights_sha256(function.state_dict())[:8]}"
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return name if code is None else f"{name} {digest([code.co_code.hex(), str(code.co_consts), code.co_names], 8)}"
 
 
 def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict,
@@ -339,7 +357,7 @@ def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, 
                 iterations=str(setup.iterations), pretrain=str(setup.pretrain), lr=f"{setup.lr:g}",
                 lr_pretrain=f"{setup.lr_pretrain:g}", taps=json.dumps(setup.places, sort_keys=True),
                 batch=str(setup.batch), seed=str(seed), precision=options.precision,
-                **_made_of(options), loss=getattr(loss, "__qualname__", type(loss).__name__),
+                **_made_of(options), loss=_as_text(loss),
                 **{f"weights of the {role}": weights_sha256(net.net.state_dict())
                    for role, net in outside.items() if role not in taught},
                 **{f"sizes of the {role}": sizes[role] for role in outside if role in taught})
@@ -363,6 +381,9 @@ def _check_kinds(options: Options, batch, loss):
                         ("schedule", options.schedule), ("callback", options.callback)):
         if value is not None and not callable(value) or isinstance(value, type) and name == "loss":
             raise ValueError(f"{name}: got {value!r}; expected a function")
+    if isinstance(loss, nn.Module) and any(q.requires_grad for q in loss.parameters()):
+        raise ValueError(f"loss: {type(loss).__name__} has parameters, and nothing trains them; "
+                         "give a loss without, or put them into the student")
     if torch.is_inference_mode_enabled():
         raise ValueError("distill: torch.inference_mode is on, and nothing can learn in it; call distill outside of it")
 
@@ -376,6 +397,17 @@ def _check_pretrain(s: Setup):
     elif s.pretrain < 1:
         raise ValueError(f"pretrain: {s.pretrain!r}; {s.plan.names[0]} has a stage 1: "
                          "a whole number of 1 or more is needed")
+
+
+def _check_heads(outside: dict, plan: Plan, places: dict, values: dict):
+    "Raises: ValueError if a teacher's logits are not those of its linear layer, which a method applies by itself."
+    for name, role in ((n, role) for n, m in zip(plan.names, plan.methods) if "head" in m.needs for role in places[n]):
+        (tap,), modules = places[name][role][0], dict(inside(outside[role].net).named_modules())
+        head = modules[parse_tap(bare(tap), modules).module]
+        alone, whole = nn.functional.linear(values[role][tap], head.weight, head.bias), values[role]["output"]
+        if alone.shape != whole.shape or (alone - whole).abs().max() > 1e-3 * whole.abs().max():
+            raise ValueError(f"{role}: its logits are not those of its linear layer alone, which {name} applies itself "
+                             "(a hook, another forward, or logits= changes them)")
 
 
 def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Callable | None) -> tuple:
@@ -398,6 +430,7 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
     places = _places(nets, plan, taps, few)
     several = bool(plan.first) or METHODS[plan.main[0]].chain
     values = _looked_at(outside, plan, places, few, several)
+    _check_heads(outside, plan, places, values)
     widths = {role: {tap: v.shape[1] for tap, v in found.items() if tap != "output"} for role, found in values.items()}
     if connect := _connectors(places, plan, widths):
         outside["student"] = Outside(nets["student"], outside["student"].logits, connect, "student")
@@ -443,12 +476,14 @@ def distill(
     _check_kinds(options, batch, loss)
     where, plan, seed = pick_device(str(device)), planned(method, last, p), _whole("seed", seed, 0)
     check_precision(options.precision, where)
-    if options.optimizer and lr is not None:
-        raise ValueError("lr: the optimiser has its own rates; leave one of the two out")
+    for name, rate in (("lr", lr), ("lr_pretrain", options.lr_pretrain)):
+        if options.optimizer and rate is not None:
+            raise ValueError(f"{name}: the optimiser has its own rates; leave one of the two out")
     nets, path, save = (_nets(student, teacher, plan), _file("checkpoint", checkpoint), _file("save", options.save))
     if path and save and path.resolve() in (save.resolve(), save.with_suffix(".json").resolve()):
         raise ValueError(f"save: {save} is the checkpoint too; give two files")
-    rates = _rate("lr", .1 if lr is None else lr), _rate("lr_pretrain", options.lr_pretrain)
+    rates = [_rate(name, default if given is None else given)
+             for name, given, default in (("lr", lr, .1), ("lr_pretrain", options.lr_pretrain, 1e-3))]
     loaded, evaluation = Loaded(loader, where, batch, loss is not None), _Evaluation(options, batch, loss, where)
     setup = Setup(plan, _whole("iterations", iterations, 1), _whole("pretrain", pretrain, 0), *rates,
                   tuple(role for role in nets if not role.startswith("teacher")),

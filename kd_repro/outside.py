@@ -113,7 +113,9 @@ class Loaded:
         images, y, ids = self.waiting.pop() if self.waiting else self._next()
         x = images["student"]
         ids = torch.arange(len(x), device=self.device) if ids is None else ids
-        return Batch(x, y, ids, index, float(self.passes), {role: v for role, v in images.items() if role != "student"})
+        known = len(self.loader) if hasattr(self.loader, "__len__") else 0
+        epoch = float(index // known if known else self.passes)  # of this stage, also where a training goes on
+        return Batch(x, y, ids, index, epoch, {role: v for role, v in images.items() if role != "student"})
 
     def count(self) -> tuple[int, int]:
         "Batches and images of a pass. Raises: ValueError if the loader has no length."
@@ -149,8 +151,9 @@ def _part(key, value):
 
 class Logits:
     "Find the logits in a network's output and check them. Raises: ValueError that names the network."
-    def __init__(self, role: str, find, labels: int, others: dict, exact: bool = False):
+    def __init__(self, role: str, find, labels: int, others: dict, exact: bool = False, compared: bool = False):
         self.role, self.labels, self.others = role, labels, others  # others: role -> classes, to compare
+        self.compared = compared  # with those of another network
         self.exact, self.first = exact, True  # exact: soft labels give the exact number of classes
         self.find = find if find is None or callable(find) else partial(_part, find)
 
@@ -168,6 +171,9 @@ class Logits:
             found = "logits() gives" if self.find else "it returns"
             raise ValueError(f"{self.role}: {found} {described(z)}; logits (B, classes) are needed. Say where they "
                              f"are: logits={{{self.role!r}: 0}}, a key, or a function where it depends on the mode")
+        if z.shape[1] == 1 and self.compared:
+            raise ValueError(f"{self.role}: it returns one logit an image; a method that compares classes needs two "
+                             f"or more. Give both: logits={{{self.role!r}: lambda z: torch.cat([-z, z], 1) / 2}}")
         self.others[self.role] = z.shape[1]
         if len(set(self.others.values())) > 1:
             known = ", ".join(f"the {role} {k}" for role, k in self.others.items())
@@ -202,6 +208,17 @@ def _layers(net: nn.Module) -> list[str]:
     return found
 
 
+def _own(net: nn.Module, layer: str, taps: list[str]) -> list[str]:
+    "The taps of a layer. Raises: ValueError if a module of theirs has a name elsewhere too, so that it is ambiguous."
+    modules = dict(inside(net).named_modules(remove_duplicate=False))
+    for tap in taps:
+        module = modules[parse_tap(tap, modules).module]
+        others = [name for name, other in modules.items() if other is module and not name.startswith(f"{layer}.")]
+        if others:
+            raise ValueError(f"{tap} is the same module as {others[0]}, which is called in several places")
+    return taps
+
+
 def _maps(net: nn.Module, x: torch.Tensor) -> list[str]:
     return _layers(net)
 
@@ -210,18 +227,18 @@ def _flows(net: nn.Module, x: torch.Tensor) -> list[tuple[str, str]]:
     layers, shapes = _layers(net), tap_shapes(net, x)
     if missing := [layer for layer in layers if f"{layer}.0.relu" not in shapes]:
         raise ValueError(f"{missing[0]} does not begin with a ReLU named `relu`, as a ResNet's does")
-    return [(f"{layer}.0.relu", layer) for layer in layers]
+    return [(*_own(net, layer, [f"{layer}.0.relu"]), layer) for layer in layers]
 
 
 def _boundaries(net: nn.Module, x: torch.Tensor) -> list[str]:
-    modules, found = dict(inside(net).named_modules()), []
+    modules, found = dict(inside(net).named_modules(remove_duplicate=False)), []
     calls = [tap for tap in tap_shapes(net, x) if tap != "output"]
     for layer in _layers(net):
         relus = [tap for tap in calls if tap.startswith(f"{layer}.")
                  and isinstance(modules[parse_tap(tap, modules).module], nn.ReLU)]
         if not relus:
             raise ValueError(f"{layer} has no ReLU that is a module")
-        found.append(f"{relus[-1]}:input")
+        found.append(f"{_own(net, layer, relus)[-1]}:input")
     return found
 
 

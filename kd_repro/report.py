@@ -7,6 +7,7 @@ __all__ = ['ORDER', 'best_records', 'shown_at', 'accuracy_columns', 'results_tab
 
 # %% ../nbs/80_report.ipynb #cell-002
 import base64
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -14,14 +15,14 @@ import jinja2
 import mistune
 import pandas as pd
 
-from .claims import comparison_table, read_claims
+from .claims import comparison_table, published, read_claims
 from .core import atomic_write, project_root
 from .experiment import Experiment, provenance
 from .freshness import files_of, outdated
 from .recipes import SCALES
 from .records import Store, accuracies
 from .runner import notebook_of
-from .statistics import CAME_OUT, contrasts
+from .statistics import contrasts, order_word
 from .tables import TABLES
 
 # %% ../nbs/80_report.ipynb #cell-006
@@ -71,27 +72,29 @@ def accuracy_columns(
 def results_table(
     claims: pd.DataFrame,  # from `read_claims`
     ours: dict,            # table -> what `best_records` gives
-) -> pd.DataFrame:         # table, row, paper, ours, n, scale, verdict: text
+) -> pd.DataFrame:         # table, row, paper, ours, within, n, scale, verdict: text
     "Published beside ours, a line for each row; a table without records is one line."
     number, lines = lambda value: "–" if pd.isna(value) else f"{value:.2f}", []
     for table, column in accuracy_columns(claims).items():
         experiment, found = ours[table]
         if experiment is None:
-            lines.append((table, f"all {len(found)} rows", "", "not run", 0, "", "not run"))
+            lines.append((table, f"all {len(found)} rows", "", "not run", "", 0, "", "not run"))
             continue
         rows, scale = {row: accuracies(records) for row, records in found.items()}, experiment.scale
         begun = {row: (found_, wanted) for row, (found_, wanted) in experiment.begun.items() if row in rows}
         for r in comparison_table(claims, table, rows, scale, column=column, begun=begun).itertuples():
             mean = number(r.mean) if pd.isna(r.high) else f"{r.mean:.2f} ± {r.high - r.mean:.2f}"
             mean = mean if r.n else "not run"
-            lines.append((table, r.row, number(r.published), mean, r.n, scale, r.verdict))
-    return pd.DataFrame(lines, columns=["table", "row", "paper", "ours ± 95 %", "n", "scale", "verdict"])
+            within = number(math.nan if pd.isna(r.published) else r.within)
+            lines.append((table, r.row, number(r.published), mean, within, r.n, scale, r.verdict))
+    return pd.DataFrame(lines, columns=["table", "row", "paper", "ours ± 95 %", "within", "n", "scale", "verdict"])
 
 # %% ../nbs/80_report.ipynb #cell-014
-def _pairs(printed: pd.Series, column: str, rows: dict, experiment: Experiment) -> list[tuple[str, str]]:
+def _pairs(printed: dict, column: str, rows: dict, experiment: Experiment) -> list[tuple[str, str]]:
     "Rows to compare: neighbours in print, from the best down, and methods with scratch networks of equal length."
     # a teacher is one net, of a seed of its own, unless averages are printed
-    printed = [row for row in printed if row in rows and (row != "teacher" or column == "average")]
+    printed = [row for row in sorted(printed, key=printed.get, reverse=True)
+               if not row.startswith("teacher") or column == "average"]
     length = {row: getattr(items[0], "iterations", None) for row, items in experiment.runs.items()}
     methods = [row for row in rows if not row.startswith(("scratch", "teacher"))]
     controlled = [(row, scratch) for scratch in ("scratch", "scratch_equal_cost") for row in methods
@@ -99,10 +102,14 @@ def _pairs(printed: pd.Series, column: str, rows: dict, experiment: Experiment) 
     return list(dict.fromkeys([*zip(printed, printed[1:]), *controlled]))
 
 
-def _compared(experiment: Experiment, rows: dict) -> list[tuple[str, str]]:
-    "The comparisons that a table's notebook left in figures/<scale>: a difference has the same p here and there."
+def _named(experiment: Experiment, rows: dict) -> list[tuple[str, str]]:
+    "The comparisons that a table's notebook names and has left in figures/<scale>; none before it was run."
     path = project_root() / "figures" / experiment.scale / f"{experiment.table}-differences.csv"
-    try: named = [tuple(str(row).split(" - ")) for row in pd.read_csv(path)["row"]] if path.is_file() else []
+    pair = TABLES[experiment.table].pair
+    try:
+        left = pd.read_csv(path) if path.is_file() else pd.DataFrame(dict(row=[]))
+        ends = [f", {pair}" if pair and nets == pair else "" for nets in left.get("pair", [""] * len(left))]
+        named = [tuple(row + end for row in str(words).split(" - ")) for words, end in zip(left["row"], ends)]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a table of differences ({type(error).__name__}). Make it again: "
                          f"kd-repro run {experiment.table} --scale {experiment.scale} --no-train") from error
@@ -113,30 +120,31 @@ def differences(
     claims: pd.DataFrame,  # from `read_claims`
     ours: dict,            # table -> what `best_records` gives
 ) -> pd.DataFrame:         # table, difference, ours, n, p, smallest, scale, came out: text
-    """Rows that are neighbours in print, and methods against scratch networks of as many iterations.
+    """The comparisons that the table's notebook names, with its p. Where it has not been run: rows that are neighbours
+    in print, and methods against scratch networks of as many iterations.
 
-    Only `paper` gets a verdict: the printed order `holds`, is `reversed` or `undecided`. p is Holm's over these and the
-    comparisons that the table's notebook names. A pair of runs that tables share counts once."""
+    Only `paper` gets a word, see `statistics.order_word`. A pair of runs that tables share counts once."""
     lines, seen = [], set()
     for table, column in accuracy_columns(claims).items():
         experiment, found = ours[table]
         rows = {row: accuracies(records) for row, records in found.items()}
-        printed = claims[(claims["table"] == table) & (claims["column"] == column)]
-        printed = printed.sort_values("published", ascending=False)["row"]
+        prints = {row: published(claims, table, row, column) for row in rows}
         own = experiment or _experiment(table)
-        pairs = _pairs(printed, column, rows, own)
-        together = dict.fromkeys([*_compared(own, rows), *pairs])
-        for r in contrasts(rows, together, scale=own.scale).itertuples():
-            if tuple(r.row.split(" - ")) not in pairs:
-                continue
-            runs = tuple(tuple(run.key for run in own.nets[row]) for row in r.row.split(" - "))
+        pairs = _named(own, rows) or _pairs({row: p for row, p in prints.items() if p}, column, rows, own)
+        of_pair = lambda row, pair=TABLES[table].pair: bool(pair) and row.endswith(f", {pair}")
+        compared = [contrasts({row: of for row, of in rows.items() if of_pair(row) == within},
+                              [names for names in pairs if of_pair(names[0]) == within],
+                              scale=own.scale) for within in (False, True)]  # each pair of networks has its spread
+        for r in (r for family in compared for r in family.itertuples()):
+            a, b = r.row.split(" - ")
+            runs = tuple(tuple(run.key for run in own.nets[row]) for row in (a, b))
             if runs in seen and r.n:
                 continue
             seen.add(runs)
             number = f"{r.mean:+.2f} ({r.low:+.2f} to {r.high:+.2f})" if r.n else "not run"
             lines.append((table, r.row.replace(" - ", " − "), number, r.n, f"{r.p:.2g}" if r.n else "",
                           f"{r.smallest:.2f}" if r.n else "", experiment.scale if experiment else "",
-                          CAME_OUT[r.verdict]))
+                          order_word(r.verdict, prints[a], prints[b])))
     columns = ["table", "difference", "ours, points (95 %)", "n", "p", "smallest", "scale", "came out"]
     return pd.DataFrame(lines, columns=columns)
 

@@ -337,14 +337,15 @@ class Watch:
 # %% ../nbs/10_taps.ipynb #cell-048
 @contextmanager
 def evaluating(net: nn.Module):
-    """Every module in evaluation mode within the block. Modes and buffers are after it what they were; a network's own
-    `train()` is not asked."""
-    before = [(module, module.training, [(name, b, b.clone()) for name, b in module._buffers.items() if b is not None])
-              for module in net.modules()]
+    """Every module in evaluation mode within the block. Modes and buffers are after it what they were. The network's
+    own `eval()` and `train()` are called, so what one does, such as merging weights, the other undoes."""
+    buffers_of = lambda module: [(name, b, b.clone()) for name, b in module._buffers.items() if b is not None]
+    mode, before = net.training, [(module, module.training, buffers_of(module)) for module in net.modules()]
     net.eval()
     try:
         yield
     finally:
+        net.train(mode)
         with torch.no_grad():
             for module, training, buffers in before:
                 module.training = training
