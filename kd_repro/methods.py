@@ -122,9 +122,11 @@ def table() -> list[dict]:
     "The table of methods for printing: a dictionary per method."
     count = lambda least, most: str(least) if least == most else f"{least} or more"
     shown = lambda value: "" if value is ... or value is None else value
-    return [dict(method=name, learns=m.about,
+    short = lambda value: tuple(map(short, value)) if isinstance(value, tuple) else round(value, 3)
+    along = lambda p: " with " + ", ".join(f"{k}={short(v)}" for k, v in p.items()) if p else ""
+    return [dict(method=name, learns=m.about, then=m.last + along(m.last_p),
                  needs="; ".join(NEEDS[need] for need in m.needs), students=count(*m.students),
-                 teachers="1, and 1 or more assistants" if m.chain else count(*m.teachers), then=m.last,
+                 teachers="1, and 1 or more assistants" if m.chain else count(*m.teachers),
                  p=", ".join(f"{k}={shown(v)}" for k, v in m.defaults().items())) for name, m in METHODS.items()]
 
 # %% ../nbs/43_methods.ipynb #cell-010
