@@ -137,10 +137,11 @@ def differences(
                               scale=own.scale) for within in (False, True)]  # each pair of networks has its spread
         for r in (r for family in compared for r in family.itertuples()):
             a, b = r.row.split(" - ")
-            runs = tuple(tuple(run.key for run in own.nets[row]) for row in (a, b))
-            if runs in seen and r.n:
-                continue
-            seen.add(runs)
+            if r.n:
+                runs = tuple(tuple(run.key for run in own.nets[row]) for row in (a, b))
+                if runs in seen:
+                    continue
+                seen.add(runs)
             number = f"{r.mean:+.2f} ({r.low:+.2f} to {r.high:+.2f})" if r.n else "not run"
             lines.append((table, r.row.replace(" - ", " − "), number, r.n, f"{r.p:.2g}" if r.n else "",
                           f"{r.smallest:.2f}" if r.n else "", experiment.scale if experiment else "",
