@@ -130,7 +130,8 @@ def differences(
         rows = {row: accuracies(records) for row, records in found.items()}
         prints = {row: published(claims, table, row, column) for row in rows}
         own = experiment or _experiment(table)
-        pairs = _named(own, rows) or _pairs({row: p for row, p in prints.items() if p}, column, rows, own)
+        pairs = experiment and _named(own, rows)  # of a table that was not run nothing is read, not even at `smoke`
+        pairs = pairs or _pairs({row: p for row, p in prints.items() if p}, column, rows, own)
         of_pair = lambda row, pair=TABLES[table].pair: bool(pair) and row.endswith(f", {pair}")
         compared = [contrasts({row: of for row, of in rows.items() if of_pair(row) == within},
                               [names for names in pairs if of_pair(names[0]) == within],
