@@ -334,7 +334,8 @@ def _made_of(options: Options) -> dict[str, str]:
     if schedule := _scheduler(options):
         schedule = schedule(optimizer)
         plain = {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, bool, list, tuple, dict))}
-        made["schedule"] = f"{type(schedule).__name__} {json.dumps(plain, sort_keys=True, default=str)}"
+        settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__)
+        made["schedule"] = f"{type(schedule).__name__} {settings}"
     return made
 
 
@@ -345,7 +346,11 @@ def _as_text(function) -> str:
         return f"{function} {json.dumps(plain)} {weights_sha256(function.state_dict())[:8]}"
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", type(function).__name__)
-    return name if code is None else f"{name} {digest([code.co_code.hex(), str(code.co_consts), code.co_names], 8)}"
+    # the text of a function within holds an address, that of a set has any order: another process would differ
+    told = lambda v: (plain(v) if hasattr(v, "co_code")
+                      else sorted(map(repr, v)) if isinstance(v, frozenset) else repr(v))
+    plain = lambda c: [c.co_code.hex(), c.co_names, list(map(told, c.co_consts))]
+    return name if code is None else f"{name} {digest(plain(code), 8)}"
 
 
 def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict,
