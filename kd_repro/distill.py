@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -193,8 +194,9 @@ def _places(nets: dict, plan: Plan, taps, x: dict) -> dict:
         if len(set(sizes.values())) > 1:
             raise ValueError(f"taps: sections: {', '.join(f'{n} of the {role}' for role, n in sizes.items())}; "
                              f"{name} compares them one by one")
-        if m.kind == "embedding" and max(sizes.values()) > 1:
-            raise ValueError(f"taps: {name} takes one embedding of each network")
+        if (m.kind == "embedding" or m.which == "last") and max(sizes.values()) > 1:
+            one = "embedding" if m.kind == "embedding" else "map"
+            raise ValueError(f"taps: {name} takes one {one} of each network")
     return found
 
 
@@ -334,27 +336,44 @@ def _made_of(options: Options) -> dict[str, str]:
     if schedule := _scheduler(options):
         schedule = schedule(optimizer)
         plain = {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, bool, list, tuple, dict))}
+        plain |= dict(lr_lambdas=[_as_text(f) for f in getattr(schedule, "lr_lambdas", ())])
         settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__)
         made["schedule"] = f"{type(schedule).__name__} {settings}"
     return made
 
 
-def _as_text(function) -> str:
-    "A function or module by its settings or its code, so that another one is told from it."
-    if isinstance(function, nn.Module):
-        plain = {k: v for k, v in vars(function).items() if isinstance(v, (int, float, str)) and k != "training"}
-        return f"{function} {json.dumps(plain)} {weights_sha256(function.state_dict())[:8]}"
-    code = getattr(function, "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__name__)
-    # the text of a function within holds an address, that of a set has any order: another process would differ
-    told = lambda v: (plain(v) if hasattr(v, "co_code")
-                      else sorted(map(repr, v)) if isinstance(v, frozenset) else repr(v))
-    plain = lambda c: [c.co_code.hex(), c.co_names, list(map(told, c.co_consts))]
-    return name if code is None else f"{name} {digest(plain(code), 8)}"
+def _setting(value) -> str:
+    "A value that a function holds, by a text that is the same in another process: addresses and orders of sets differ."
+    if isinstance(value, torch.Tensor):
+        return weights_sha256({"": value})[:8]
+    if isinstance(value, (list, tuple)):
+        return str([_setting(part) for part in value])
+    if isinstance(value, dict):
+        return str({key: _setting(part) for key, part in value.items()})
+    if code := value if inspect.iscode(value) else getattr(value, "__code__", None):
+        told = lambda v: sorted(map(repr, v)) if isinstance(v, frozenset) else _setting(v)
+        return digest([code.co_code.hex(), code.co_names, list(map(told, code.co_consts))], 8)
+    return repr(value) if isinstance(value, (int, float, complex, str, bytes, type(None))) else type(value).__qualname__
+
+
+def _as_text(value) -> str:
+    "A function, a module or a key by its code and the settings that it holds, so that another one is told from it."
+    if isinstance(value, nn.Module):
+        plain = {k: v for k, v in vars(value).items() if isinstance(v, (int, float, str)) and k != "training"}
+        return f"{value} {json.dumps(plain)} {weights_sha256(value.state_dict())[:8]}"
+    if isinstance(value, partial):
+        return f"partial {_as_text(value.func)} {_setting(value.args)} {_setting(value.keywords)}"
+    if hasattr(value, "__code__"):
+        held = inspect.getclosurevars(value)
+        settings = [held.nonlocals, held.globals, value.__defaults__, value.__kwdefaults__]
+        return f"{value.__qualname__} {_setting(value)} {digest(_setting(settings), 8)}"
+    if hasattr(value, "__dict__"):
+        return f"{type(value).__qualname__} {_setting(vars(value))}"
+    return getattr(value, "__qualname__", "?") if " at 0x" in repr(value) else repr(value)
 
 
 def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict,
-           loss: Callable | None) -> dict[str, str]:
+           logits, loss: Callable | None) -> dict[str, str]:
     "Name -> text of all that a checkpoint depends on."
     sizes = {role: digest([[name, *t.shape] for name, t in net.state_dict().items()]) for role, net in outside.items()}
     taught = {role for stage in stages for role in stage.train}
@@ -363,6 +382,7 @@ def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, 
                 lr_pretrain=f"{setup.lr_pretrain:g}", taps=json.dumps(setup.places, sort_keys=True),
                 batch=str(setup.batch), seed=str(seed), precision=options.precision,
                 **_made_of(options), loss=_as_text(loss),
+                logits=str({role: _as_text(part) for role, part in by_role("logits", logits, outside).items()}),
                 **{f"weights of the {role}": weights_sha256(net.net.state_dict())
                    for role, net in outside.items() if role not in taught},
                 **{f"sizes of the {role}": sizes[role] for role in outside if role in taught})
@@ -454,7 +474,8 @@ def distill(
                                     # dml, peers: a list, all are trained
     teacher: nn.Module | Sequence | None,  # does not change; a list for several; None if a method has none.
                                     # takd, gskd: [teacher, assistant, ...], assistants are trained
-    loader: Iterable,  # batches (x, y): x floats (B, C, H, W); y class numbers (B,) int64 or soft labels (B, classes)
+    loader: Iterable,  # batches (x, y): x floats (B, C, H, W); y class numbers (B,) int64 or soft labels (B, classes);
+                       # an image labelled -100 has no label, and the student learns from the teacher alone there
     method: str | Sequence = "dense_fsp",  # a name in methods.METHODS, or several: ["kd", "attention"], ["fsp", "kd"]
     *,
     iterations: int,       # batches of the last stage
@@ -498,7 +519,7 @@ def distill(
         net.to(where)
     with _as_they_were(where, nets, seed):
         outside, setup, stages = _prepared(nets, setup, loaded, taps, logits, loss)
-        parts = _parts(plan, stages, setup, seed, options, outside, loss)
+        parts = _parts(plan, stages, setup, seed, options, outside, logits, loss)
         keeper = Checkpoint(path, digest([parts, [plain_data(stage) for stage in stages]]), parts=parts)
         run = SimpleNamespace(recipe=" and ".join(plan.names), data="own images", seed=seed,
                               precision=options.precision, stages=stages)

@@ -251,12 +251,14 @@ def evaluation(net: nn.Module):
 
 @contextmanager
 def untouched(net: nn.Module):
-    "Batch norm's running averages are restored after the block."
-    before = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    "Batch norm's running averages are restored after the block, also where a network puts others in their place."
+    before = [(module, name, buffer, buffer.clone())
+              for module in net.modules() for name, buffer in module.named_buffers(recurse=False)]
     try: yield net
     finally:
-        for buffer, value in before:
+        for module, name, buffer, value in before:
             buffer.data.copy_(value)  # as data: the backward pass may hold the buffer
+            setattr(module, name, buffer)
 
 
 STATISTICS = {"own": nullcontext, "running": evaluation, "batch": untouched}  # of batch norm in a learner's forward
