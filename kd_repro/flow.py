@@ -127,20 +127,20 @@ def spans(
 
 # %% ../nbs/34_flow.ipynb #cell-048
 def span_pairs(
-    maps: dict[str, Tensor],  # node name to map, (B, C, H, W)
-    points: list[tuple[str, str]],  # (f1_name, f2_name) of each section, see taps.section_taps
+    maps: dict[str, Tensor],  # tap to its map, (B, C, H, W)
+    taps: list[tuple[str, str]],  # (first tap, last tap) of each section, see taps.section_taps
     spans: list[tuple[int, int]],  # spans (first, last), counted from 1
 ) -> list[tuple[Tensor, Tensor]]:  # (f1, f2), one pair of maps per span
     """Pairs of maps at the two ends of each span: F1 of its first section, F2 of its last.
 
     Source: Yeo et al., ICIP 2018, read with Yim et al., CVPR 2017, section 4.
-    Raises: ValueError for a span outside the sections or a point that maps lacks.
+    Raises: ValueError for a span outside the sections or a tap that maps lacks.
     """
     pairs = []
     for first, last in spans:
-        if not 1 <= first <= last <= len(points):
-            raise ValueError(f"spans: got {(first, last)}; expected 1 <= first <= last <= {len(points)}")
-        names = points[first - 1][0], points[last - 1][1]
+        if not 1 <= first <= last <= len(taps):
+            raise ValueError(f"spans: got {(first, last)}; expected 1 <= first <= last <= {len(taps)}")
+        names = taps[first - 1][0], taps[last - 1][1]
         for name in names:
             if name not in maps:
                 raise ValueError(f"maps: got no {name!r} for span {(first, last)}; expected it among {', '.join(maps)}")
