@@ -71,7 +71,7 @@ def constraint(n, b, p, t):
 
 # %% ../nbs/42_constraint.ipynb #cell-014
 def constraint_run(s: Setting, knowledge: str, depths: tuple, seed: int) -> Run:
-    "Labels and one kind of knowledge, traced fifty times during training."
+    "Labels and one kind of knowledge, traced fifty to a hundred times during training."
     every = max(1, schedule(s.full, s.factor)["iterations"] // 50)
     return joint_run(s, knowledge, "constraint", depths, seed, p=dict(knowledge=knowledge, every=every))
 

@@ -166,7 +166,7 @@ def check_precision(
 # %% ../nbs/00_core.ipynb #509c5091
 @contextmanager
 def exact_float32():
-    "No TF32 and deterministic kernels within the block, on every device; afterwards all is as it was."
+    "No TF32, and cuDNN and cuBLAS deterministic, within the block; afterwards all is as it was."
     import torch
 
     # what cuBLAS needs to be deterministic; read when CUDA starts

@@ -59,7 +59,7 @@ def _check_stage(stage: "Stage"):
 # %% ../nbs/14_runs.ipynb #cell-013
 @dataclass(frozen=True)
 class Stage:
-    "One stage of a recipe. Dictionaries and lists are taken and frozen."
+    "One stage of a run. Dictionaries and lists are taken and frozen."
     name: str                 # keys the random streams: "pretrain", "main", ...
     objective: str            # a registered objective: what is learned in a batch
     nets: tuple               # role -> NetSpec, e.g. {"student": NetSpec(...), "teacher": NetSpec(...)}
@@ -166,7 +166,7 @@ def _check_run(run: "Run"):
 # %% ../nbs/14_runs.ipynb #cell-028
 @dataclass(frozen=True)
 class Run:
-    "A recipe with its data, seed, scale and precision: everything that decides a result, as plain data."
+    "Stages with data, seed, scale and precision: everything that decides a result, as plain data."
     recipe: str       # the row's name; not part of the key
     stages: tuple     # of Stage
     data: str         # a name in data.SETS
