@@ -90,9 +90,11 @@ def relative_spread(
     squares: torch.Tensor,  # sum of their squared norms, (...)
     n: int,  # batches, 2 or more
 ) -> torch.Tensor:  # (...), no unit; infinite if the mean cannot be distinguished from 0
-    "Standard deviation of a batch's gradient over the length of the mean gradient. Source: ours."
+    "Standard deviation of a batch's gradient over the length of the mean gradient. Source: ours. Raises: ValueError."
+    if n < 2:
+        raise ValueError(f"n: {n}; a spread needs 2 batches or more")
     mean = (total / n).square().sum(-1)
-    var = (squares - n * mean) / (n - 1)
+    var = ((squares - n * mean) / (n - 1)).clamp(min=0)  # rounding may leave it below 0
     return (var / (mean - var / n).clamp(min=0)).sqrt()
 
 

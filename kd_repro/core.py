@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # it takes seconds to load, and files and folders do without:
 # %% auto #0
 __all__ = ['is_project', 'project_root', 'data_root', 'unpacking', 'atomic_write', 'digest', 'stream', 'pick_device', 'has_bf16',
            'check_precision', 'exact_float32', 'seed_torch', 'own_streams', 'layout', 'sent', 'widen', 'near',
-           'check_matrix', 'check_shape', 'check_list', 'check_matrices', 'imports', 'reached', 'code_digest',
-           'commit_of', 'environment']
+           'check_matrix', 'check_shape', 'check_list', 'check_numbers', 'check_matrices', 'imports', 'reached',
+           'code_digest', 'commit_of', 'environment']
 
 # %% ../nbs/00_core.ipynb #cell-005
 def is_project(folder: Path) -> bool:
@@ -256,6 +256,14 @@ def check_list(name: str, tensors: list):
         raise ValueError(f"{name}: got a {type(tensors).__name__}; expected a list of tensors")
     if len(tensors) == 0:
         raise ValueError(f"{name}: got an empty list; expected at least one tensor")
+
+
+def check_numbers(name: str, numbers, n: int, why: str):
+    "Raises: ValueError for what is no list, tuple, array or tensor of n numbers; it says why as many."
+    if not isinstance(numbers, (list, tuple)) and getattr(numbers, "ndim", 0) != 1:
+        raise ValueError(f"{name}: got {numbers!r}; expected {n} number(s), {why}")
+    if len(numbers) != n:
+        raise ValueError(f"{name}: got {len(numbers)} number(s); expected {n}, {why}")
 
 
 def check_matrices(name: str, zs: list):

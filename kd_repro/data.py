@@ -33,7 +33,8 @@ class Images:
     augment: bool          # whether the papers train this set with crop and flip
     md5: str
     crop: int | None = None  # side of the window that a network sees, in pixels; None: the whole image
-    mean_std: tuple | None = None  # two (C,) tensors to normalise with; None: those of x_train. A part keeps its set's
+    mean_std: tuple | None = None  # two (C,) tensors to normalise with; None: those of x_train. The first images and
+                                   # parts by class keep their set's
 
     def __post_init__(self):
         if self.crop is not None and not 1 <= self.crop <= min(self.x_train.shape[2:]):
@@ -133,7 +134,11 @@ def register_folder(
 def statistics(
     x: torch.Tensor,  # (N, C, H, W) uint8
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Mean and standard deviation of each channel over all pixels, in units of 1 (0..255 divided by 255); (C,), float32."
+    """Mean and standard deviation of each channel over all pixels, in units of 1 (0..255 divided by 255), (C,) float32.
+
+    Raises: ValueError for images that are no bytes, or for none."""
+    if x.dtype != torch.uint8 or x.ndim != 4 or not len(x):
+        raise ValueError(f"x: got shape {tuple(x.shape)}, {x.dtype}; expected (N, C, H, W) uint8, at least one image")
     levels = torch.arange(256, dtype=torch.float64) / 255
     # in pieces: bincount widens each byte to eight
     counts = sum(torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in piece.unbind(1)])
@@ -262,7 +267,7 @@ class Batch:
 
 # %% ../nbs/06_data.ipynb #cell-043
 class Batches:
-    "The batches of one stage by iteration number; random access, no state."
+    "The batches of one stage by iteration number; random access, no state, no end."
     def __init__(
         self,
         images: Images,
@@ -277,6 +282,9 @@ class Batches:
         self.n, self.batch, self.seed, self.stage, self.device = len(images.y_train), batch, seed, stage, device
         self.augment = images.augment if augment is None else augment
         mean, std = _mean_std(images)
+        if not (std > 0).all():
+            raise ValueError(f"images: channel {int(std.argmin())} of {images.name} is constant, so it cannot be "
+                             "normalised")
         self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
         window = images.shape[1:]
         x = (images.x_train if self.augment else _middle(images.x_train, window)).to(device).permute(0, 2, 3, 1)
@@ -333,7 +341,9 @@ class Batches:
         return Batch(self.normalise(x), self.y[ids], ids, index, epoch)
 
     def __getitem__(self, i: int) -> Batch:
-        "Batch number i."
+        "Batch number i from 0; there is no last one. Raises: IndexError below 0."
+        if i < 0:
+            raise IndexError(f"batch {i}: the first one is 0, and there is no last one")
         return self.take(self.draws(i), i, i * self.batch / self.n)
 
 # %% ../nbs/06_data.ipynb #cell-056

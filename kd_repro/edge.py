@@ -68,10 +68,13 @@ def answers(running, x: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/66_edge.ipynb #f65cfdd3
 def _check_scales(onnx, path: Path):
-    "Raises: ValueError for a scale that is not finite and above 0."
-    for tensor in onnx.load(path).graph.initializer:
+    "Raises: ValueError for a scale that is not finite and above 0, or if there is none."
+    scales = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name.endswith("_scale")]
+    if not scales:
+        raise ValueError(f"layers: the network has none of them, so nothing in {path.name} would be int8")
+    for tensor in scales:
         values = onnx.numpy_helper.to_array(tensor)
-        if tensor.name.endswith("_scale") and not (np.isfinite(values) & (values > 0)).all():
+        if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"{path.name}: the scale {tensor.name} is not finite and above 0, so the answers would be "
                              "wrong; a layer gave an infinite value, or none at all, on the calibration images")
 
@@ -84,7 +87,8 @@ def write_int8(
 ) -> Path:
     """The same network; weights and activations of its convolutions and linear layers are bytes.
 
-    Raises: ValueError if a scale is not finite and above 0; ImportError without the extra `edge`.
+    Raises: ValueError if a scale is not finite and above 0, or if the network has none of the layers; ImportError
+    without the extra `edge`.
     """
     onnx, _ = _needed()
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
@@ -133,7 +137,9 @@ with open("/proc/self/status") as status:
 def peak_mib(kind: str, path: Path, shape: tuple) -> float:
     """MiB that a network needs for one image, in a separate process; NaN if the system does not report memory.
 
-    kind: "pytorch" (a TorchScript file) or "onnxruntime". shape: (C, H, W)."""
+    kind: "pytorch" (a TorchScript file) or "onnxruntime". shape: (C, H, W). Raises: ValueError for another kind."""
+    if kind not in ("pytorch", "onnxruntime"):
+        raise ValueError(f"kind: got {kind!r}; expected 'pytorch' or 'onnxruntime'")
     if not Path("/proc/self/status").exists():
         return float("nan")
     taken = [int(subprocess.run([sys.executable, "-c", _PEAK, kind, str(p), *map(str, shape)], check=True, text=True,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .core import check_numbers
 from .players import section_taps_of
 from .recipes import Setting, scaled, stretched, student_and_teacher, two_stage_run
 from .runs import Run, Stage, objective, thaw
@@ -45,6 +46,8 @@ def fsp_matrix(
     """
     for name, f in (("f1", f1), ("f2", f2)):
         if f.ndim != 4: raise ValueError(f"{name}: got shape {tuple(f.shape)}; expected (B, C, H, W)")
+    if not len(f1):
+        raise ValueError("f1: got an empty batch; expected at least one image")
     if f1.shape[0] != f2.shape[0]:
         raise ValueError(f"f1, f2: got batches {f1.shape[0]} and {f2.shape[0]}; expected equal ones")
     with torch.autocast(f1.device.type, enabled=False):
@@ -89,8 +92,7 @@ def fsp_loss(
     """
     if form not in ("paper", "field"): raise ValueError(f"form: got {form!r}; expected 'paper' or 'field'")
     weights = [1.] * len(pairs_s) if weights is None else weights
-    if len(weights) != len(pairs_s):
-        raise ValueError(f"weights: got {len(weights)}; expected {len(pairs_s)}, one per pair")
+    check_numbers("weights", weights, len(pairs_s), "one per pair")
     total = 0.
     # matrices first: with no weights zip would never start their checks
     for (g_s, g_t), weight in zip(_matrices(pairs_s, pairs_t), weights):
@@ -105,7 +107,7 @@ def relative_distance(
     pairs_s: list[tuple[Tensor, Tensor]],  # student's (f1, f2) of each span, as for fsp_loss
     # teacher's, likewise: (B, C1, H1, W1) and (B, C2, H2, W2), or their matrix (B, C1, C2)
     pairs_t: list[tuple[Tensor, Tensor] | Tensor],
-) -> Tensor:  # (number of pairs,), float32, no unit, no gradient
+) -> Tensor:  # (number of pairs,), float32 (float64 if a map is), no unit, no gradient
     """Squared distance of the flow matrices over the teacher's squared norm, both summed over the batch.
 
     Source: ours; a size-free reading of Yim et al., CVPR 2017, eq. 2.

@@ -188,9 +188,9 @@ class NormReLU(nn.Module):
         self.bn, self.least = bn, least
 
     def forward(self, x: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
-        "relu(norm(x) + z), in the shape of x: (B, C, H, W); z of the same shape or None."
-        bn = self.bn
-        if (torch.get_num_threads() == 1 and x.numel() >= self.least
+        "relu(norm(x) + z), in the shape of their sum; x: (B, C, H, W), z of a shape that can be added, or None."
+        bn, fits = self.bn, z is None or z.shape == x.shape or torch.broadcast_shapes(x.shape, z.shape) == x.shape
+        if (fits and torch.get_num_threads() == 1 and x.numel() >= self.least
                 and bn.training and x.dtype == bn.weight.dtype == torch.float32
                 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
                 and x.is_contiguous(memory_format=torch.channels_last) and x.numel() > x.shape[1]):
@@ -198,4 +198,4 @@ class NormReLU(nn.Module):
             z = z if z is None else z.expand_as(x).contiguous(memory_format=torch.channels_last)
             return _NormReLU.apply(x, bn.weight, bn.bias, bn.running_mean, bn.running_var, bn.momentum, bn.eps, z)
         y = bn(x)
-        return torch.relu_(y if z is None else y.add_(z) if z.dtype == y.dtype else y + z)
+        return torch.relu_(y if z is None else y.add_(z) if fits and z.dtype == y.dtype else y + z)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import kd_repro.logits  # noqa: F401  registers `kd`, the second stage of FitNets and of activation boundaries
-from .core import widen
+from .core import check_numbers, widen
 from .models import network
 from .players import before_relu, last_taps, sections_of
 from .recipes import SHORT, SURVEY_FIRST, Setting, joint_run, student_and_teacher, two_stage_run
@@ -29,8 +29,8 @@ def _check_lists(fs, ft, weights, form="paper"):
             raise ValueError(f"{name}: got an empty list; expected at least one map")
     if len(fs) != len(ft):
         raise ValueError(f"fs: got {len(fs)} map(s); expected {len(ft)} as in ft")
-    if weights is not None and len(weights) != len(fs):
-        raise ValueError(f"weights: got {len(weights)} number(s); expected {len(fs)}, one for each map")
+    if weights is not None:
+        check_numbers("weights", weights, len(fs), "one for each map")
     if form not in ("paper", "field"):
         raise ValueError(f"form: got {form!r}; expected 'paper' or 'field'")
 
@@ -220,7 +220,7 @@ def activation_boundary_loss(
         raise ValueError(f"margin: got {margin}; expected a finite number > 0")
     weights = [1.0] * len(fs) if weights is None else weights
     with torch.autocast(fs[0].device.type, enabled=False):
-        sides = [torch.where(f_t.detach() > 0, -1.0, 1.0) for f_t in ft]
+        sides = [torch.where(f_t.detach() > 0, -1.0, torch.where(f_t.detach().isnan(), torch.nan, 1.0)) for f_t in ft]
         hinges = [(margin + side * widen(f_s)).relu() for side, f_s in zip(sides, fs)]
         return sum(w * h.square().sum() / len(h) for w, h in zip(weights, hinges))
 

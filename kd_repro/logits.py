@@ -70,7 +70,7 @@ def label_loss(
     with torch.autocast(z_s.device.type, enabled=False):
         log_p_s = F.log_softmax(widen(z_s) / T, dim=1)
         total = F.kl_div(log_p_s, widen(p_t.detach()), reduction="sum")
-        return T**2 * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
+        return float(T)**2 * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
 
 # %% ../nbs/30_logits.ipynb #cell-022
 def kd_loss(
@@ -292,7 +292,8 @@ def virtual_teacher(
     """A teacher made of the label: a smoothed label, softened.
 
     Source: Yuan and others (CVPR 2020), section 4; `form="field"` as in their code.
-    Raises: ValueError if `y`, `num_classes`, `T` or `correct` is out of range, or `form` is unknown.
+    Raises: ValueError if `y` is no vector of whole numbers, `num_classes`, `T` or `correct` is out of range, or `form`
+    is unknown; RuntimeError of PyTorch for a label outside the classes.
     """
     if form not in ("paper", "field"):
         raise ValueError(f"form: got {form!r}; expected 'paper' or 'field'")

@@ -30,7 +30,7 @@ def network(make: Callable) -> Callable:
 def build(
     name: str,      # a registered name
     arguments: dict,  # its arguments
-    generator: torch.Generator,  # where the initial weights are drawn from
+    generator: torch.Generator,  # its initial seed decides the initial weights, so two networks of one are equal
 ) -> nn.Module:
     """A network with initial weights of its own stream; the global generator is left as it was.
 
@@ -99,6 +99,9 @@ def cifar_resnet(
         if value < 1:
             raise ValueError(f"{name}: {value}; at least 1 is needed")
     channels = width if stem is None else stem
+    if channels > width and shortcut == "A":
+        raise ValueError(f"stem: {stem} channels do not fit into the shortcut A of {width}; use at most {width}, or "
+                         "shortcut 'B'")
     parts = {"bn0": nn.BatchNorm2d(in_channels)} if input_bn else {}
     parts |= {"conv1": nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(channels),
               "relu": nn.ReLU()}
@@ -120,25 +123,23 @@ def cifar_resnet(
 
 # %% ../nbs/08_models.ipynb #cell-026
 class FixedSize(nn.Sequential):
-    """Named layers in a row, built for one image size; an image that fails because of its size is refused in plain
-    words."""
+    "Named layers in a row, (B, C, H, W) -> logits (B, K), built for one image size; another one is refused."
     shape: tuple | None = None  # (C, H, W) it was built for
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        "(B, C, H, W) -> logits (B, K). Raises: ValueError for images of another size."
-        try:
-            return super().forward(x)
-        except RuntimeError as error:  # looked at only when it failed: an `if` on a size could not be traced
-            if self.shape in (None, tuple(x.shape[1:])):
-                raise
-            raise ValueError(f"x: images of {tuple(x.shape[1:])}; this network was built for {self.shape}. "
-                             "Build it with that `in_channels` and `size`") from error
+
+def _check_size(net: FixedSize, args: tuple):
+    "A hook, which is not traced as an `if` in forward would be. Raises: ValueError for images of another size."
+    if (isinstance(args[0], torch.Tensor) and not torch.jit.is_tracing()
+            and tuple(args[0].shape[1:]) != net.shape):
+        raise ValueError(f"x: images of {tuple(args[0].shape[1:])}; this network was built for {net.shape}. "
+                         "Build it with that `in_channels` and `size`")
 
 
 def _fixed(parts: dict, in_channels: int, size: int) -> FixedSize:
     "The parts as a FixedSize network."
     net = FixedSize(OrderedDict(parts))
     net.shape = (in_channels, size, size)
+    net.register_forward_pre_hook(_check_size)
     return net
 
 

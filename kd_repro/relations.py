@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .core import check_numbers
 from .players import consecutive_taps, embedding_of
 from .recipes import Setting, joint_run
 from .runs import Joined, Run, objective
@@ -40,7 +41,7 @@ def _differences(e):
     "`e[k] - e[j]` at [j, k]; its length, 1 in place of 0; and where the length is not 0."
     difference = e[None] - e[:, None]
     squares = difference.square().sum(-1)
-    apart = squares > 0
+    apart = squares != 0  # also where a value is NaN, so that the loss is NaN too
     return difference, torch.where(apart, squares, 1).sqrt(), apart
 
 # %% ../nbs/36_relations.ipynb #cell-013
@@ -168,9 +169,8 @@ def _check_consecutive(fs, ft, k, weights):
     least = min(f.shape[1] for f in ft)
     if not isinstance(k, int) or not 1 <= k <= least:
         raise ValueError(f"k: got {k!r}; expected a whole number from 1 to {least}, the smallest number of channels")
-    if weights is not None and len(weights) != len(fs) - 1:
-        raise ValueError(f"weights: got {len(weights)} number(s); "
-                         f"expected {len(fs) - 1}, one for each pair of consecutive maps")
+    if weights is not None:
+        check_numbers("weights", weights, len(fs) - 1, "one for each pair of consecutive maps")
 
 # %% ../nbs/36_relations.ipynb #cell-064
 def kd_svd_loss(

@@ -144,6 +144,8 @@ def keep_costs(
     Raises: ValueError if shapes do not fit, a value is not finite, or a class has one image.
     """
     _check_embeddings(embeddings, y)
+    if np.isnan(margin):
+        raise ValueError("margin: got nan; expected a number")
     e, (_, y) = embeddings.detach().double().cpu(), y.cpu().unique(return_inverse=True)
     means = torch.zeros(int(y.max()) + 1, e.shape[1], dtype=e.dtype).index_add_(0, y, e) / y.bincount()[:, None]
     d = 1 - F.normalize(e) @ F.normalize(means).T
@@ -157,7 +159,8 @@ def neighbours(
     embeddings: Tensor,  # (N, D), any floating dtype, any device, detached here
     k: int = 10,  # neighbours of each image, fewer than N
 ) -> tuple[Tensor, Tensor]:  # pairs (M, 2), int64, first < second, sorted; strengths (M,), float64, 0 to 1, on the CPU
-    """Pairs of the k-nearest-neighbour graph, each once, and their strengths exp(-d^2 / 2 sigma^2), sigma the median d.
+    """Pairs of the k-nearest-neighbour graph, each once, and their strengths exp(-d^2 / 2 sigma^2), sigma the median
+    d of each image to its k neighbours.
 
     d is 1 - cosine; below 1e-12 it counts as 0.
     Source: ours; the graph of Ge and others (2018) was not found.

@@ -23,14 +23,22 @@ NOT_RUN = dict(n=0, mean=math.nan, sd=math.nan, low=math.nan, high=math.nan)
 
 
 def _checked(values) -> np.ndarray:
-    "The numbers of a row. Raises: ValueError if there is none or one is not finite."
-    x = np.asarray(list(values), dtype=float)
+    "The numbers of a row, also of seed -> value. Raises: ValueError if there is none or one is not finite."
+    if isinstance(values, str):
+        raise ValueError(f"values: got {values!r}; expected numbers")
+    x = np.asarray(list(values.values() if isinstance(values, dict) else values), dtype=float)
     if x.ndim != 1 or not len(x):
         raise ValueError(f"values: expected at least one number, got shape {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError(f"values: expected finite numbers, got {x.tolist()}; "
                          "withdraw the broken run instead of averaging it")
     return x
+
+
+def _check_scale(scale: str):
+    "Raises: ValueError for an unknown scale."
+    if scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def spread_of(
 
     Source: one-way analysis of variance; scipy.stats.levene around medians (Brown and Forsythe 1974).
     Raises: ValueError for a value that is not finite."""
-    rows = [_checked(values.values()) for values in measured.values() if values]
+    rows = [_checked(values) for values in measured.values() if values]
     several = [x for x in rows if len(x) > 1]
     df = sum(len(x) - 1 for x in several)
     if not df:
@@ -79,7 +87,7 @@ def spread_of(
 
 # %% ../nbs/56_statistics.ipynb #cell-013
 def summarize(
-    values,  # numbers of one unit, one per seed
+    values,  # numbers of one unit, one per seed, or seed -> number
     spread: Spread | None = None,  # of the table; None: of these numbers alone
 ) -> dict:   # n, mean, sd (of these numbers, n-1 in the denominator), low, high: 95 % interval of the mean
     """Mean, spread and 95 % Student-t interval of a few runs.
@@ -117,13 +125,14 @@ def verdict(
 ) -> str:                     # "reproduced", "not reproduced", "inconclusive", "not comparable" or "not run"
     """One word that compares the published and the measured number, by a fixed rule.
 
-    Raises: ValueError for an unknown scale or a negative digit or margin."""
-    if scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}")
-    if digit < 0 or margin < 0:
+    Raises: ValueError for an unknown scale, a negative digit or margin, or a mean that is not finite."""
+    _check_scale(scale)
+    if not (digit >= 0 and margin >= 0):
         raise ValueError(f"digit and margin must not be negative, got {digit} and {margin}")
     if mean is None:
         return "not run"
+    if not math.isfinite(mean):
+        raise ValueError(f"mean: {mean}; expected a number, or None if nothing was run")
     if scale != "paper" or published is None or math.isnan(published):
         return "not comparable"
     if math.isnan(half):
@@ -172,14 +181,16 @@ def contrasts(
     n is that of the smaller row; `smallest` is the difference that these networks detect in 80 % of the cases. The
     verdict is "ahead", "behind", "undecided" or "not run"; "orientation" at a smaller scale than the papers'.
     Source: statsmodels.stats.multitest.multipletests; Welch's test if spreads differ.
-    Raises: ValueError for an unknown row."""
+    Raises: ValueError for an unknown row or scale."""
+    _check_scale(scale)
+    apart = (apart,) if isinstance(apart, str) else apart
     spread, lines = spread or spread_of(measured), []
     for a, b in pairs:
         if a not in measured or b not in measured:
             raise ValueError(f"pairs: ({a!r}, {b!r}) is not a pair of the rows {', '.join(measured)}")
         line = {k: v for k, v in NOT_RUN.items() if k != "sd"} | dict(p=math.nan, error=math.nan, df=0)
         if measured[a] and measured[b]:
-            x, y = _checked(measured[a].values()), _checked(measured[b].values())
+            x, y = _checked(measured[a]), _checked(measured[b])
             line = dict(n=min(len(x), len(y))) | _contrast(x, y, spread, a in apart or b in apart)
         lines.append({"row": f"{a} - {b}"} | line)
     table = pd.DataFrame(lines, columns=["row", "n", "mean", "low", "high", "p", "error", "df"])
@@ -198,8 +209,9 @@ def order_word(
     printed_a: float | None,   # what a paper prints for a; None: nothing
     printed_b: float | None,
 ) -> str:
-    "`holds` or `reversed` for a decided difference of two printed numbers, else the word itself."
-    if word not in ("ahead", "behind") or None in (printed_a, printed_b) or printed_a == printed_b:
+    "`holds` or `reversed` for a decided difference of two printed numbers (NaN: none), else the word itself."
+    printed = [value for value in (printed_a, printed_b) if value is not None and not math.isnan(value)]
+    if word not in ("ahead", "behind") or len(printed) < 2 or printed_a == printed_b:
         return word
     return "holds" if (word == "ahead") == (printed_a > printed_b) else "reversed"
 

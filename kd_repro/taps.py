@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['ADAPTERS', 'tap_names', 'Features', 'section_taps', 'fold', 'fuse', 'described', 'first', 'channels_last', 'tokens',
-           'tokens_after_class', 'Tap', 'parse_tap', 'inside', 'Watch', 'evaluating', 'tap_shapes']
+           'tokens_after_class', 'Tap', 'parse_tap', 'inside', 'with_tensors', 'Watch', 'evaluating', 'tap_shapes']
 
 # %% ../nbs/10_taps.ipynb #cell-002
+import copy
+import inspect
 import operator
 import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 
 import torch
 from torch import fx, nn
@@ -30,6 +32,44 @@ def tap_names(
     train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
     return [name for name in evaluate if name in set(train)]
 
+
+def _traced(net: nn.Module) -> tuple[fx.Graph, dict]:
+    "A network's graph in its present mode, and the tap of each node."
+    from torchvision.models.feature_extraction import NodePathTracer
+
+    tracer = NodePathTracer()
+    return tracer.trace(net), tracer.node_to_qualname
+
+
+def _returned(net: nn.Module) -> str:
+    "The tap that a network returns. Raises: ValueError if it returns several values."
+    graph, taps = _traced(net)
+    value = next(node for node in graph.nodes if node.op == "output").args[0]
+    if not isinstance(value, fx.Node):
+        raise ValueError(f"names: 'output': {type(net).__name__} returns a {type(value).__name__}; name the taps of "
+                         "its parts, see taps.tap_names(net)")
+    return taps[value]
+
+
+def _overwrites(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
+    "Whether a user of a node may write into its value."
+    if not user.args or user.args[0] is not node:
+        return False
+    if user.op == "call_module":
+        return bool(getattr(root.get_submodule(user.target), "inplace", False))
+    name = user.target if user.op == "call_method" else getattr(user.target, "__name__", "")
+    return (name.rstrip("_") + "_" == name or name in ("iadd", "isub", "imul", "itruediv")
+            or user.kwargs.get("inplace", False) or user.op == "call_function" and True in user.args[1:])
+
+
+def _keep(graph: fx.Graph, root: nn.Module):
+    "Return a copy of each value that an operation in place overwrites later."
+    output = next(node for node in graph.nodes if node.op == "output")
+    for node in list(output.all_input_nodes):
+        if any(_overwrites(user, node, root) for user in node.users):
+            with graph.inserting_after(node):
+                output.replace_input_with(node, graph.call_function(torch.clone, (node,)))
+
 # %% ../nbs/10_taps.ipynb #cell-009
 class Features(nn.Module):
     "The chosen taps of a network's graph as a list, in the order asked for; shares its parameters and buffers."
@@ -41,17 +81,20 @@ class Features(nn.Module):
         from torchvision.models.feature_extraction import create_feature_extractor
 
         super().__init__()
+        if not names or isinstance(names, str):
+            raise ValueError(f"names: got {names!r}; expected a tuple of taps, at least one of taps.tap_names(net)")
         known = tap_names(net)
-        if not names:
-            raise ValueError("names: no tap was named; give at least one of taps.tap_names(net)")
         for name in names:
             if name not in known and name != "output":
                 raise ValueError(f"names: the network has no tap {name!r}; near it: {near(name, known)}. "
                                  "taps.tap_names(net) lists all")
         self.names = tuple(names)
-        self.last = known[-1]
+        self.last = _returned(net) if "output" in names else ""
         wanted = [self.last if n == "output" else n for n in dict.fromkeys(names)]
         self.graph = create_feature_extractor(net, return_nodes=list(dict.fromkeys(wanted)), suppress_diff_warning=True)
+        for graph in (self.graph.train_graph, self.graph.eval_graph):
+            _keep(graph, net)
+        self.graph.recompile()
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         "x (B, C, H, W) -> the map at each name, in their order."
@@ -80,17 +123,24 @@ def section_taps(
     wanted.
     """
     if kind not in ("first", "input"): raise ValueError(f"kind: got {kind!r}; expected 'first' or 'input'")
-    sections, order, points = _sections(net), list(tap_names(net)), []
-    for section in sections:
-        inside = [i for i, node in enumerate(order) if node == section or node.startswith(section + ".")]
-        if not inside:
+    graph, names = _traced(net)
+    found, modules = [], dict(net.named_modules())
+    for section in _sections(net):
+        nodes = [node for node, name in names.items() if name == section or name.startswith(section + ".")]
+        if not nodes:
             raise ValueError(f"net: {section} is not used in the forward pass; expected nodes named {section}...")
-        f1 = f"{section}.0.relu" if kind == "first" else order[inside[0] - 1]
-        if f1 not in order:
-            raise ValueError(
-                f"net: got no node {f1}; expected a ReLU after the first convolution of {section}, as in a ResNet")
-        points.append((f1, order[inside[-1]]))
-    return points
+        if kind == "input":
+            if len(nodes[0].all_input_nodes) != 1:
+                raise ValueError(f"net: {section} gets {len(nodes[0].all_input_nodes)} values; one map was expected")
+            f1 = names[nodes[0].all_input_nodes[0]]
+        else:
+            f1, taps = f"{section}.0.relu", [names[node] for node in nodes]
+            before = nodes[:taps.index(f1)] if f1 in taps else ()
+            if not any(isinstance(modules.get(node.target), nn.Conv2d) for node in before):
+                raise ValueError(
+                    f"net: got no node {f1}; expected a ReLU after the first convolution of {section}, as in a ResNet")
+        found.append((f1, names[nodes[-1]]))
+    return found
 
 # %% ../nbs/10_taps.ipynb #cell-024
 def _follower(node: fx.Node) -> fx.Node | None:
@@ -101,6 +151,11 @@ def _follower(node: fx.Node) -> fx.Node | None:
 def _calls(node: fx.Node | None, graph: fx.GraphModule, *kinds: type) -> bool:
     "Whether the node calls a module of one of these kinds."
     return node is not None and node.op == "call_module" and isinstance(graph.get_submodule(node.target), kinds)
+
+
+def _added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    "a + b, in the place of a if the sum has its shape."
+    return a.add_(b) if a.shape == b.shape or torch.broadcast_shapes(a.shape, b.shape) == a.shape else a + b
 
 
 def _adds(node: fx.Node | None) -> bool:
@@ -119,10 +174,11 @@ def fold(
     if max(calls.values(), default=0) < 2:  # else fuse would fold the same batch norm into the same convolution again
         folded = optimization.fuse(folded)
     fresh = lambda node: (_follower(node)
-                          and (_calls(node, folded, nn.Conv2d, nn.BatchNorm2d) or node.target is operator.iadd))
+                          and (_calls(node, folded, nn.Conv2d, nn.BatchNorm2d)
+                               or node.target in (operator.iadd, _added)))
     for node in folded.graph.nodes:
         if _adds(node) and any(map(fresh, node.args)):
-            node.target, node.args = operator.iadd, tuple(sorted(node.args, key=lambda a: not fresh(a)))
+            node.target, node.args = _added, tuple(sorted(node.args, key=lambda a: not fresh(a)))
         elif _calls(node, folded, nn.ReLU) and fresh(node.args[0]):
             node.op, node.target = "call_function", torch.relu_
     folded.recompile()
@@ -236,7 +292,7 @@ def parse_tap(
     if name not in modules:
         numbered = re.fullmatch(r"(.+)_([1-9]\d*)", name)
         if not numbered or numbered[1] not in modules:
-            raise ValueError(f"taps: the network has no module {name!r}; near it: {near(name, modules)}. "
+            raise ValueError(f"taps: the network has no module {name!r}; near it: {near(name, filter(None, modules))}. "
                              "taps.list(net, example) shows all")
         name, call = numbered[1], int(numbered[2])
     return Tap(text, name, call, side == "input", tuple(adapters))
@@ -253,13 +309,26 @@ def inside(net: nn.Module) -> nn.Module:
     return net
 
 
-def _copied(value):
-    "A copy of a value's tensors, in their graph."
+def with_tensors(value, change: Callable):
+    """A copy with change(tensor) in place of each tensor.
+
+    Tuples, lists, dictionaries and dataclasses keep their type, anything else is returned unchanged."""
     if isinstance(value, torch.Tensor):
-        return value.clone()
+        return change(value)
     if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
-    return tuple(map(_copied, value)) if isinstance(value, (tuple, list)) else value
+        made = copy.copy(value)
+        for key, part in value.items():
+            made[key] = with_tensors(part, change)
+        return made
+    if isinstance(value, (tuple, list)):
+        parts = [with_tensors(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for name, part in vars(value).items():
+            object.__setattr__(made, name, with_tensors(part, change))  # it may be frozen
+        return made
+    return value
 
 # %% ../nbs/10_taps.ipynb #cell-042
 class _Enough(BaseException):
@@ -274,8 +343,9 @@ def _adapted(tap: Tap, value) -> torch.Tensor:
         except ValueError as error:
             raise ValueError(f"taps: {tap.text!r}: adapter {name!r} {error}") from error
     if not isinstance(value, torch.Tensor):
-        raise ValueError(f"taps: {tap.text!r} gives {described(value)}; "
-                         f"an adapter makes a tensor of it, e.g. {tap.text}|first")
+        remedy = (f"an adapter makes a tensor of it, e.g. {tap.text}|first" if isinstance(value, (tuple, list))
+                  else "name a tap that gives a tensor")
+        raise ValueError(f"taps: {tap.text!r} gives {described(value)}; {remedy}")
     return value
 
 
@@ -286,16 +356,21 @@ def _hooks(watch: "Watch", module: nn.Module, found: dict, calls: Counter) -> li
     def see(value, before: bool):
         for tap in wanted:
             if tap.input == before and tap.call == calls[id(module)]:
-                found[tap.text] = _copied(value)
+                found[tap.text] = with_tensors(value, torch.clone)
+
+    def enough():
+        if watch.stop and len(found) == len(watch.taps):
+            raise _Enough
 
     def before(_, args, kwargs):
-        see(args[0] if args else next(iter(kwargs.values()), None), True)
+        order = (*inspect.signature(module.forward).parameters, *kwargs) if kwargs else ()
+        see(args[0] if args else next((kwargs[name] for name in order if name in kwargs), None), True)
+        enough()
 
     def after(_, args, output):
         see(output, False)
         calls[id(module)] += 1
-        if watch.stop and len(found) == len(watch.taps):
-            raise _Enough
+        enough()
 
     return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
@@ -308,6 +383,8 @@ class Watch:
         taps: tuple[str, ...],  # see `parse_tap`; "output" is what the network returns
         stop: bool = False,     # end the forward after the last tap; batch norms behind it see nothing then
     ):
+        if isinstance(taps, str):
+            raise ValueError(f"taps: got {taps!r}; expected a tuple of taps")
         self.net, self.modules = net, dict(inside(net).named_modules(remove_duplicate=False))
         self.names = tuple(taps)
         self.taps = [parse_tap(text, self.modules) for text in dict.fromkeys(taps) if text != "output"]

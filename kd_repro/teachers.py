@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .core import check_list, check_matrices, check_matrix, check_shape, sent, widen
+from .core import check_list, check_matrices, check_matrix, check_numbers, check_shape, sent, widen
 from .data import class_groups
 from .hints import hint_loss
 from .logits import kd_loss, label_loss, mean_soft_targets
@@ -42,7 +42,7 @@ def _unit(f):
     "Each image's map divided by the norm of all its entries, (B, D); zeros stay zeros, with gradient zero."
     f = widen(f).flatten(1)
     squares = f.square().sum(1, keepdim=True)
-    alive = squares > 0
+    alive = squares != 0  # also where a value is NaN, so that the loss is NaN too
     return torch.where(alive, f / torch.where(alive, squares, 1.0).sqrt(), 0.0)
 
 # %% ../nbs/40_teachers.ipynb #cell-018
@@ -58,9 +58,10 @@ def feature_ensemble_loss(
     """
     check_list("fs", fs)
     check_list("ft", ft)
-    for name, given in (("ft", ft), ("weights", fs if weights is None else weights)):
-        if len(given) != len(fs):
-            raise ValueError(f"{name}: got {len(given)} item(s); expected {len(fs)}, one for each map in fs")
+    if len(ft) != len(fs):
+        raise ValueError(f"ft: got {len(ft)} item(s); expected {len(fs)}, one for each map in fs")
+    if weights is not None:
+        check_numbers("weights", weights, len(fs), "one for each map in fs")
     for i, (f_s, f_t) in enumerate(zip(fs, ft)):
         if f_s.ndim not in (2, 4) or f_s.numel() == 0 or len(f_s) != len(fs[0]):
             raise ValueError(f"fs[{i}]: got shape {tuple(f_s.shape)}; "
