@@ -58,8 +58,8 @@ def _overwrites(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
     if user.op == "call_module":
         return bool(getattr(root.get_submodule(user.target), "inplace", False))
     name = user.target if user.op == "call_method" else getattr(user.target, "__name__", "")
-    return (name.rstrip("_") + "_" == name or name in ("iadd", "isub", "imul", "itruediv")
-            or user.kwargs.get("inplace", False) or user.op == "call_function" and True in user.args[1:])
+    said = user.kwargs.get("inplace", False) or user.op == "call_function" and any(a is True for a in user.args[1:])
+    return said or name.rstrip("_") + "_" == name or name in ("iadd", "isub", "imul", "itruediv")
 
 
 def _keep(graph: fx.Graph, root: nn.Module):
