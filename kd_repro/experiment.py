@@ -281,9 +281,9 @@ class Experiment(_Comparison):
         part: str,                              # of the table
         # returns what is measured on this machine; None if it cannot be measured, e.g. without the weights
         measure: Callable[[], pd.DataFrame | None],
-    ) -> pd.DataFrame:                          # empty if it cannot be measured and none is stored
+    ) -> pd.DataFrame:                          # empty if none is stored and none can or, with train=False, may be made
         """A measurement, made once for the runs of this table and stored beside the records with its machine.
-        Later calls read it, so the table stays the same.
+        Later calls read it, so the table stays the same. With `train=False` nothing is measured.
 
         Raises: ValueError for a damaged file, with its name and the remedy."""
         path = Store().folder(self.scale) / "measured" / f"{self._name(part)}.json"
@@ -297,7 +297,7 @@ class Experiment(_Comparison):
                                  "or delete it to measure again") from error
             if measured_for == keys:
                 return found
-        if (made := measure()) is None:
+        if not self.train or (made := measure()) is None:
             return pd.DataFrame()
         kept = dict(keys=keys, environment=environment(self.where, self.precision, code_digest(["edge"])),
                     table=made.to_csv(index=False))
