@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import torch
 from safetensors.torch import save_model
@@ -342,34 +342,37 @@ def _made_of(options: Options) -> dict[str, str]:
     return made
 
 
-def _setting(value) -> str:
-    "A value that a function holds, by a text that is the same in another process: addresses and orders of sets differ."
-    if isinstance(value, torch.Tensor):
-        return weights_sha256({"": value})[:8]
-    if isinstance(value, (list, tuple)):
-        return str([_setting(part) for part in value])
-    if isinstance(value, dict):
-        return str({key: _setting(part) for key, part in value.items()})
-    if code := value if inspect.iscode(value) else getattr(value, "__code__", None):
-        told = lambda v: sorted(map(repr, v)) if isinstance(v, frozenset) else _setting(v)
-        return digest([code.co_code.hex(), code.co_names, list(map(told, code.co_consts))], 8)
-    return repr(value) if isinstance(value, (int, float, complex, str, bytes, type(None))) else type(value).__qualname__
-
-
-def _as_text(value) -> str:
-    "A function, a module or a key by its code and the settings that it holds, so that another one is told from it."
+def _as_text(value, depth: int = 2) -> str:
+    """A function, module or setting by its code and what it holds, `depth` functions or objects deep, so that another
+    one is told from it. The text is the same in another process, where addresses and orders of sets differ."""
+    tell = partial(_as_text, depth=depth)
     if isinstance(value, nn.Module):
         plain = {k: v for k, v in vars(value).items() if isinstance(v, (int, float, str)) and k != "training"}
-        return f"{value} {json.dumps(plain)} {weights_sha256(value.state_dict())[:8]}"
-    if isinstance(value, partial):
-        return f"partial {_as_text(value.func)} {_setting(value.args)} {_setting(value.keywords)}"
-    if hasattr(value, "__code__"):
+        learns = next(value.parameters(), None) is not None  # then its weights may change between a stop and a resume
+        return f"{value} {json.dumps(plain)} {'' if learns else weights_sha256(value.state_dict())[:8]}"
+    if isinstance(value, torch.Tensor):
+        return str(tuple(value.shape)) if value.requires_grad else weights_sha256({"": value})[:8]
+    if isinstance(value, (list, tuple)):
+        return str([*map(tell, value)])
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(map(tell, value)))
+    if isinstance(value, dict):
+        return str({tell(key): tell(part) for key, part in value.items()})
+    if inspect.iscode(value):
+        return digest([value.co_code.hex(), value.co_names, [*map(tell, value.co_consts)]], 8)
+    name, code = getattr(value, "__qualname__", type(value).__qualname__), getattr(value, "__code__", None)
+    inside = partial(_as_text, depth=depth - 1)
+    if code and depth:
         held = inspect.getclosurevars(value)
         settings = [held.nonlocals, held.globals, value.__defaults__, value.__kwdefaults__]
-        return f"{value.__qualname__} {_setting(value)} {digest(_setting(settings), 8)}"
-    if hasattr(value, "__dict__"):
-        return f"{type(value).__qualname__} {_setting(vars(value))}"
-    return getattr(value, "__qualname__", "?") if " at 0x" in repr(value) else repr(value)
+        settings.append(getattr(value, "__self__", None))  # of a method
+        return f"{name} {tell(code)} {digest(inside(settings), 8)}"
+    if isinstance(value, partial) and depth:
+        return f"partial {inside([value.func, value.args, value.keywords])}"
+    if hasattr(value, "__dict__") and depth and not isinstance(value, (type, ModuleType)):
+        return f"{name} {inside(vars(value))}"
+    plain = code is None and not hasattr(value, "__dict__") and " at 0x" not in repr(value)
+    return repr(value) if plain else f"{name} {tell(code)}" if code else name
 
 
 def _parts(plan: Plan, stages: list, setup: Setup, seed: int, options: Options, outside: dict,
