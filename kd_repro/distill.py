@@ -248,7 +248,9 @@ class _Evaluation:
         self.every = None if options.every is None else _whole("every", options.every, 1)
         if options.validation is not None:
             Loaded(options.validation, device, read, loss is not None)
-            if (first := next(iter(options.validation), None)) is None:
+            with torch.random.fork_rng(devices=[]):
+                first = next(iter(options.validation), None)
+            if first is None:
                 raise ValueError("validation: it is empty")
             self._batch(first)
 
