@@ -338,10 +338,28 @@ def _made_of(options: Options) -> dict[str, str]:
     if schedule := _scheduler(options):
         schedule = schedule(optimizer)
         plain = {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, bool, list, tuple, dict))}
-        plain |= dict(lr_lambdas=[_as_text(f) for f in getattr(schedule, "lr_lambdas", ())])
         settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__)
-        made["schedule"] = f"{type(schedule).__name__} {settings}"
+        made["schedule"] = f"{type(schedule).__name__} {settings} {_as_text(options.schedule)}"
     return made
+
+
+def _names_in(code) -> set[str]:
+    "Names of globals and attributes in a function's code, also in functions within it."
+    return {*code.co_names}.union(*(_names_in(part) for part in code.co_consts if inspect.iscode(part)))
+
+
+def _held(function: Callable) -> dict[str, object]:
+    "Name -> what a function reads from outside; of an object only the attributes that its code names."
+    names, cells = _names_in(function.__code__), zip(function.__code__.co_freevars, function.__closure__ or ())
+    held = {name: value for name, value in getattr(function, "__globals__", {}).items() if name in names}
+    for name, cell in cells:
+        try: held[name] = cell.cell_contents
+        except ValueError: pass  # not assigned yet
+    held |= dict(self=getattr(function, "__self__", None), defaults=[function.__defaults__, function.__kwdefaults__])
+    fills = names & {"append", "extend", "insert", "add", "update", "clear"}  # what it fills is no setting
+    plain = lambda v: hasattr(v, "__dict__") and not callable(v) and not isinstance(v, (torch.Tensor, ModuleType))
+    return {name: {k: v for k, v in vars(value).items() if k in names} if plain(value) else value
+            for name, value in sorted(held.items()) if not (fills and isinstance(value, (list, dict, set)))}
 
 
 def _as_text(value, depth: int = 2) -> str:
@@ -353,7 +371,8 @@ def _as_text(value, depth: int = 2) -> str:
         learns = next(value.parameters(), None) is not None  # then its weights may change between a stop and a resume
         return f"{value} {json.dumps(plain)} {'' if learns else weights_sha256(value.state_dict())[:8]}"
     if isinstance(value, torch.Tensor):
-        return str(tuple(value.shape)) if value.requires_grad else weights_sha256({"": value})[:8]
+        read = value.layout == torch.strided and not value.is_meta and not value.requires_grad
+        return weights_sha256({"": value})[:8] if read else str(tuple(value.shape))
     if isinstance(value, (list, tuple)):
         return str([*map(tell, value)])
     if isinstance(value, (set, frozenset)):
@@ -365,10 +384,7 @@ def _as_text(value, depth: int = 2) -> str:
     name, code = getattr(value, "__qualname__", type(value).__qualname__), getattr(value, "__code__", None)
     inside = partial(_as_text, depth=depth - 1)
     if code and depth:
-        held = inspect.getclosurevars(value)
-        settings = [held.nonlocals, held.globals, value.__defaults__, value.__kwdefaults__]
-        settings.append(getattr(value, "__self__", None))  # of a method
-        return f"{name} {tell(code)} {digest(inside(settings), 8)}"
+        return f"{name} {tell(code)} {digest(inside(_held(value)), 8)}"
     if isinstance(value, partial) and depth:
         return f"partial {inside([value.func, value.args, value.keywords])}"
     if hasattr(value, "__dict__") and depth and not isinstance(value, (type, ModuleType)):

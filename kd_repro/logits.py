@@ -70,7 +70,8 @@ def label_loss(
     with torch.autocast(z_s.device.type, enabled=False):
         log_p_s = F.log_softmax(widen(z_s) / T, dim=1)
         total = F.kl_div(log_p_s, widen(p_t.detach()), reduction="sum")
-        return float(T)**2 * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
+        squared = T**2 if isinstance(T, torch.Tensor) else float(T)**2  # a T that is learned gets its gradient
+        return squared * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
 
 # %% ../nbs/30_logits.ipynb #cell-022
 def kd_loss(

@@ -127,11 +127,11 @@ class FixedSize(nn.Sequential):
     shape: tuple | None = None  # (C, H, W) it was built for
 
 
-def _check_size(net: FixedSize, args: tuple):
+def _check_size(net: FixedSize, args: tuple, kwargs: dict):
     "A hook, which is not traced as an `if` in forward would be. Raises: ValueError for images of another size."
-    if (isinstance(args[0], torch.Tensor) and not torch.jit.is_tracing()
-            and tuple(args[0].shape[1:]) != net.shape):
-        raise ValueError(f"x: images of {tuple(args[0].shape[1:])}; this network was built for {net.shape}. "
+    x = args[0] if args else kwargs.get("input")
+    if isinstance(x, torch.Tensor) and not torch.jit.is_tracing() and tuple(x.shape[1:]) != net.shape:
+        raise ValueError(f"x: images of {tuple(x.shape[1:])}; this network was built for {net.shape}. "
                          "Build it with that `in_channels` and `size`")
 
 
@@ -139,7 +139,7 @@ def _fixed(parts: dict, in_channels: int, size: int) -> FixedSize:
     "The parts as a FixedSize network."
     net = FixedSize(OrderedDict(parts))
     net.shape = (in_channels, size, size)
-    net.register_forward_pre_hook(_check_size)
+    net.register_forward_pre_hook(_check_size, with_kwargs=True)
     return net
 
 

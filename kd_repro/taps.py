@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import fx, nn
@@ -29,7 +29,8 @@ def tap_names(
     "Names of all taps of a network's graph, in the order of the forward pass."
     from torchvision.models.feature_extraction import get_graph_node_names  # takes seconds to load
 
-    train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
+    with _modes_kept(net):
+        train, evaluate = get_graph_node_names(net, suppress_diff_warning=True)
     return [name for name in evaluate if name in set(train)]
 
 
@@ -41,14 +42,25 @@ def _traced(net: nn.Module) -> tuple[fx.Graph, dict]:
     return tracer.trace(net), tracer.node_to_qualname
 
 
-def _returned(net: nn.Module) -> str:
-    "The tap that a network returns. Raises: ValueError if it returns several values."
-    graph, taps = _traced(net)
-    value = next(node for node in graph.nodes if node.op == "output").args[0]
-    if not isinstance(value, fx.Node):
-        raise ValueError(f"names: 'output': {type(net).__name__} returns a {type(value).__name__}; name the taps of "
-                         "its parts, see taps.tap_names(net)")
-    return taps[value]
+@contextmanager
+def _modes_kept(net: nn.Module):
+    "The mode of each module is after the block what it was."
+    before = [(module, module.training) for module in net.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in before: module.training = mode
+
+
+def _returned(net: nn.Module) -> dict[bool, str]:
+    "Training mode or not -> the tap that a network returns; a mode in which it returns several values is left out."
+    found = {}
+    with _modes_kept(net):
+        for mode in (True, False):
+            graph, taps = _traced(net.train(mode))
+            value = next(node for node in graph.nodes if node.op == "output").args[0]
+            found |= {mode: taps[value]} if isinstance(value, fx.Node) else {}
+    return found
 
 
 def _overwrites(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
@@ -62,11 +74,26 @@ def _overwrites(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
     return said or name.rstrip("_") + "_" == name or name in ("iadd", "isub", "imul", "itruediv")
 
 
+# modules and functions that may return their input, or a view of it
+_SAME = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten, nn.Unflatten)
+_VIEWS = set("flatten unflatten view view_as reshape squeeze unsqueeze permute transpose movedim swapaxes getitem "
+             "chunk split tensor_split unbind narrow select expand expand_as detach contiguous to float "
+             "dropout dropout2d".split())
+
+
+def _overwritten(node: fx.Node, root: nn.Module) -> bool:
+    "Whether a later node may write into a value or into a view of it."
+    def same(user):
+        if user.op == "call_module": return isinstance(root.get_submodule(user.target), _SAME)
+        return (user.target if user.op == "call_method" else getattr(user.target, "__name__", "")) in _VIEWS
+    return any(_overwrites(user, node, root) or same(user) and _overwritten(user, root) for user in node.users)
+
+
 def _keep(graph: fx.Graph, root: nn.Module):
     "Return a copy of each value that an operation in place overwrites later."
     output = next(node for node in graph.nodes if node.op == "output")
     for node in list(output.all_input_nodes):
-        if any(_overwrites(user, node, root) for user in node.users):
+        if _overwritten(node, root):
             with graph.inserting_after(node):
                 output.replace_input_with(node, graph.call_function(torch.clone, (node,)))
 
@@ -89,17 +116,30 @@ class Features(nn.Module):
                 raise ValueError(f"names: the network has no tap {name!r}; near it: {near(name, known)}. "
                                  "taps.tap_names(net) lists all")
         self.names = tuple(names)
-        self.last = _returned(net) if "output" in names else ""
-        wanted = [self.last if n == "output" else n for n in dict.fromkeys(names)]
-        self.graph = create_feature_extractor(net, return_nodes=list(dict.fromkeys(wanted)), suppress_diff_warning=True)
+        self.last = _returned(net) if "output" in names else {}
+        if "output" in names and not self.last:
+            raise ValueError(f"names: 'output': {type(net).__name__} returns several values; name the taps of its "
+                             "parts, see taps.tap_names(net)")
+        taps = [n for n in names if n != "output"]
+        train, evaluate = ([*dict.fromkeys([*taps, *filter(None, [self.last.get(mode)])])] or known[:1]
+                           for mode in (True, False))
+        with _modes_kept(net):
+            self.graph = create_feature_extractor(net, train_return_nodes=train, eval_return_nodes=evaluate,
+                                                  suppress_diff_warning=True)
         for graph in (self.graph.train_graph, self.graph.eval_graph):
             _keep(graph, net)
         self.graph.recompile()
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        "x (B, C, H, W) -> the map at each name, in their order."
+        """x (B, C, H, W) -> the map at each name, in their order.
+
+        Raises: ValueError for "output" in a mode in which the network returns several values."""
+        mode = self.graph.training
+        if self.last and mode not in self.last:
+            raise ValueError("names: 'output': the network returns several values in "
+                             f"{'training' if mode else 'evaluation'} mode; change the mode, or name taps of its parts")
         found = self.graph(x)
-        return [found[self.last if name == "output" else name] for name in self.names]
+        return [found[self.last[mode] if name == "output" else name] for name in self.names]
 
 # %% ../nbs/10_taps.ipynb #cell-018
 def _sections(net):
@@ -124,21 +164,25 @@ def section_taps(
     """
     if kind not in ("first", "input"): raise ValueError(f"kind: got {kind!r}; expected 'first' or 'input'")
     graph, names = _traced(net)
-    found, modules = [], dict(net.named_modules())
+    found, modules, known = [], dict(net.named_modules()), set(tap_names(net))
+    convolves = lambda node: (isinstance(modules.get(node.target), nn.Conv2d)
+                              or getattr(node.target, "__name__", "") == "conv2d")
     for section in _sections(net):
-        nodes = [node for node, name in names.items() if name == section or name.startswith(section + ".")]
+        within = [node for node, name in names.items() if name == section or name.startswith(section + ".")]
+        nodes = [node for node in within if names[node] in known]  # in both modes
         if not nodes:
             raise ValueError(f"net: {section} is not used in the forward pass; expected nodes named {section}...")
         if kind == "input":
-            if len(nodes[0].all_input_nodes) != 1:
-                raise ValueError(f"net: {section} gets {len(nodes[0].all_input_nodes)} values; one map was expected")
-            f1 = names[nodes[0].all_input_nodes[0]]
+            given = {value for node in within for value in node.all_input_nodes} - set(within)
+            if len(given) != 1:
+                raise ValueError(f"net: {section} gets {len(given)} values; one map was expected")
+            f1 = names[given.pop()]
         else:
             f1, taps = f"{section}.0.relu", [names[node] for node in nodes]
             before = nodes[:taps.index(f1)] if f1 in taps else ()
-            if not any(isinstance(modules.get(node.target), nn.Conv2d) for node in before):
-                raise ValueError(
-                    f"net: got no node {f1}; expected a ReLU after the first convolution of {section}, as in a ResNet")
+            if not any(map(convolves, before)):
+                raise ValueError(f"net: got no node {f1} behind a convolution; "
+                                 f"expected a ReLU after the first convolution of {section}, as in a ResNet")
         found.append((f1, names[nodes[-1]]))
     return found
 
@@ -154,7 +198,11 @@ def _calls(node: fx.Node | None, graph: fx.GraphModule, *kinds: type) -> bool:
 
 
 def _added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    "a + b, in the place of a if the sum has its shape."
+    "a + b, in the place of a if the sum has its shape and type; b may be a number."
+    if torch.overrides.has_torch_function((a, b)):  # while it is traced
+        return torch.overrides.handle_torch_function(_added, (a, b), a, b)
+    if not isinstance(b, torch.Tensor) or a.dtype != b.dtype:
+        return a + b
     return a.add_(b) if a.shape == b.shape or torch.broadcast_shapes(a.shape, b.shape) == a.shape else a + b
 
 
@@ -312,7 +360,8 @@ def inside(net: nn.Module) -> nn.Module:
 def with_tensors(value, change: Callable):
     """A copy with change(tensor) in place of each tensor.
 
-    Tuples, lists, dictionaries and dataclasses keep their type, anything else is returned unchanged."""
+    Tuples, lists, dictionaries and dataclasses keep their type; anything else, and a type of tuples or lists that is
+    not made from its parts, is returned unchanged."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -322,11 +371,15 @@ def with_tensors(value, change: Callable):
         return made
     if isinstance(value, (tuple, list)):
         parts = [with_tensors(part, change) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        try:
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        except TypeError:
+            return value  # a type that is made in another way
     if is_dataclass(value) and not isinstance(value, type):
         made = copy.copy(value)
-        for name, part in vars(value).items():
-            object.__setattr__(made, name, with_tensors(part, change))  # it may be frozen
+        held = {field.name for field in fields(value) if hasattr(value, field.name)}
+        for name in held.union(getattr(value, "__dict__", ())):
+            object.__setattr__(made, name, with_tensors(getattr(value, name), change))  # it may be frozen
         return made
     return value
 
