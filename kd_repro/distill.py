@@ -356,10 +356,10 @@ def _held(function: Callable) -> dict[str, object]:
         try: held[name] = cell.cell_contents
         except ValueError: pass  # not assigned yet
     held |= dict(self=getattr(function, "__self__", None), defaults=[function.__defaults__, function.__kwdefaults__])
-    fills = names & {"append", "extend", "insert", "add", "update", "clear"}  # what it fills is no setting
+    fills = names & {"append", "extend"}  # a list that it fills is no setting
     plain = lambda v: hasattr(v, "__dict__") and not callable(v) and not isinstance(v, (torch.Tensor, ModuleType))
     return {name: {k: v for k, v in vars(value).items() if k in names} if plain(value) else value
-            for name, value in sorted(held.items()) if not (fills and isinstance(value, (list, dict, set)))}
+            for name, value in sorted(held.items()) if not (fills and isinstance(value, list))}
 
 
 def _as_text(value, depth: int = 2) -> str:
