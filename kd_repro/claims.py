@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLAIM_COLUMNS', 'CUT', 'read_claims', 'published', 'comparison_table', 'multi_net_table', 'pair_in_words',
-           'pairs_in_words', 'table_in_words', 'scale_in_words', 'scale_note', 'caption', 'check_nets', 'net_row',
-           'ensembles_in_words', 'time_table', 'stage1_ratio', 'time_in_words']
+           'pairs_in_words', 'outside_in_words', 'table_in_words', 'scale_in_words', 'scale_note', 'caption',
+           'check_nets', 'net_row', 'ensembles_in_words', 'time_table', 'stage1_ratio', 'time_in_words']
 
 # %% ../nbs/58_claims.ipynb #cell-002
 import csv
@@ -211,6 +211,15 @@ def pairs_in_words(
             + [pair_in_words(line) for _, line in pairs.iterrows()])
 
 # %% ../nbs/58_claims.ipynb #cell-035
+def outside_in_words(
+    table: pd.DataFrame,       # rows with a column `verdict`
+) -> list:                     # a sentence, or none where no row has an interval for its printed number
+    "How many printed numbers are outside of their interval, and how many would be by chance."
+    away, of = outside(table)
+    return [f"Outside of their interval: {away} of {of} printed numbers; if all came from networks like ours, one in "
+            "twenty would still be."] if of else []
+
+
 def table_in_words(
     table: pd.DataFrame,       # from `comparison_table` or `multi_net_table`
     published="published",     # column of the printed numbers: "published_average" for `multi_net_table`
@@ -225,10 +234,7 @@ def table_in_words(
     full = {"not comparable": "Not comparable with the printed numbers"}
     sentences += [f"{full.get(word, word.capitalize())}: {names(rows)}."
                   for word, rows in table.groupby(word, sort=False)["row"]]
-    away, of = outside(table)
-    if of:
-        sentences.append(f"Outside of the interval: {away} of {of} printed numbers; of true matches one in twenty is.")
-    return sentences
+    return sentences + outside_in_words(table)
 
 # %% ../nbs/58_claims.ipynb #cell-038
 def scale_in_words(

@@ -261,7 +261,7 @@ def check_list(name: str, tensors: list):
 def check_numbers(name: str, numbers, n: int, why: str):
     "Raises: ValueError for what is no list, tuple, array or tensor of n numbers; it says why as many."
     if not isinstance(numbers, (list, tuple)) and getattr(numbers, "ndim", 0) != 1:
-        raise ValueError(f"{name}: got {numbers!r}; expected {n} number(s), {why}")
+        raise ValueError(f"{name}: got {numbers!r}; expected a list of {n} number(s), {why}")
     if len(numbers) != n:
         raise ValueError(f"{name}: got {len(numbers)} number(s); expected {n}, {why}")
 

@@ -153,10 +153,8 @@ def _outside(nets: dict, plan: Plan, logits, y, loss: Callable | None, loaded: L
     """Each network with its call and its logits. Class logits are checked if a method compares or needs them.
 
     Raises: ValueError for labels that the methods cannot use."""
-    if plan.needs("classes") and not (isinstance(y, torch.Tensor) and y.ndim == 1 and y.dtype == torch.int64
-                                      and y.min() >= 0):
-        name = next(name for name in plan.names if "classes" in METHODS[name].needs)
-        raise ValueError(f"loader: it gives y {described(y)}; {name} needs class numbers (B,) int64")
+    loaded.numbered = next((name for name in plan.names if "classes" in METHODS[name].needs), "")
+    loaded.fits(y, None)
     if loss and (bad := [name for name in plan.names if not METHODS[name].own_loss]):
         raise ValueError(f"loss: {bad[0]} has its own; leave it out")
     compared = plan.needs("logits", "own classes")
@@ -463,9 +461,11 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
         if index is None:
             raise ValueError("loader: selective needs the index of each image; batch=lambda item: (x, y, index)")
         setup = replace(setup, size=loaded.count())
-        if index.max() >= setup.size[1]:
-            raise ValueError(f"loader: an image has the index {int(index.max())}, "
-                             f"but there are {setup.size[1]} images; count the images of the loader's data set from 0")
+        loaded.images = setup.size[1]
+        loaded.fits(y, index)
+    loaded.least = next((k for k in (3, 2) if plan.needs(f"{k} images")), 1)
+    if len(y) < loaded.least:
+        raise ValueError(f"loader: a batch of {len(y)}; {' and '.join(plan.names)} needs {loaded.least} images or more")
     if unknown := [role for role in images if role not in nets]:
         raise ValueError(f"loader: images for {unknown[0]!r}; the networks are {', '.join(nets)}")
     if not all(part.isfinite().all() for part in images.values()):

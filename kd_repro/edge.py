@@ -69,7 +69,9 @@ def answers(running, x: torch.Tensor) -> torch.Tensor:
 # %% ../nbs/66_edge.ipynb #f65cfdd3
 def _check_scales(onnx, path: Path):
     "Raises: ValueError for a scale that is not finite and above 0, or if there is none."
-    scales = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name.endswith("_scale")]
+    graph = onnx.load(path).graph
+    names = {node.input[1] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    scales = [tensor for tensor in graph.initializer if tensor.name in names]
     if not scales:
         raise ValueError(f"layers: the network has none of them, so nothing in {path.name} would be int8")
     for tensor in scales:

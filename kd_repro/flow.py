@@ -25,12 +25,12 @@ def _exact(f1, f2):
     dtype = torch.float64 if torch.float64 in (f1.dtype, f2.dtype) else torch.float32
     return f1.to(dtype), f2.to(dtype)
 
-def _same_size(f1, f2):
-    "Max-pool the larger map to the size of the smaller one."
+def _same_size(f1, f2, pool=F.adaptive_max_pool2d):
+    "Pool the larger map to the size of the smaller one."
     size1, size2 = tuple(f1.shape[2:]), tuple(f2.shape[2:])
     if size1 == size2: return f1, f2
-    if size1[0] >= size2[0] and size1[1] >= size2[1]: return F.adaptive_max_pool2d(f1, size2), f2
-    if size1[0] <= size2[0] and size1[1] <= size2[1]: return f1, F.adaptive_max_pool2d(f2, size1)
+    if size1[0] >= size2[0] and size1[1] >= size2[1]: return pool(f1, size2), f2
+    if size1[0] <= size2[0] and size1[1] <= size2[1]: return f1, pool(f2, size1)
     raise ValueError(f"sizes: got {size1} and {size2}; "
                      "expected one map at least as large as the other in both directions")
 
@@ -197,7 +197,9 @@ def fsp(n, b, p, t):
         if role == "teacher" and p.mispaired:
             maps = {tap: f.roll(1, 0) for tap, f in maps.items()}
         both = span_pairs(maps, ends, spans)
-        return [_average_pooled(*pair) for pair in both] if p.pooling == "average" else both
+        # public codes average; the paper takes the maximum, as `fsp_matrix` does
+        averaged = lambda f1, f2: _same_size(f1.float(), f2.float(), F.adaptive_avg_pool2d)
+        return [averaged(*pair) for pair in both] if p.pooling == "average" else both
 
     flows = lambda: [fsp_matrix(*pair) for pair in pairs("teacher")]
     about = ("flow", spans, p.endpoints, p.pooling)  # the same matrices in every epoch are made once
@@ -209,10 +211,6 @@ def _draw_permutations(n, channels: tuple) -> dict:
     "One permutation per tapped layer, drawn once per student."
     return {tap: q.to(n.device) for tap, q in permutations(thaw(channels), n.stream("shuffle")).items()}
 
-
-def _average_pooled(f1: torch.Tensor, f2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    "The larger first map averaged to the size of the second, as public codes do; the paper takes the maximum."
-    return F.adaptive_avg_pool2d(f1.float(), f2.shape[2:]), f2
 
 # %% ../nbs/34_flow.ipynb #cell-062
 INSIDE = ((1, 1), (2, 2), (3, 3))  # FSP's flows: one in each of three sections

@@ -69,7 +69,9 @@ def label_loss(
         raise ValueError(f"reduction: got {reduction!r}; expected 'batchmean' or 'mean'")
     with torch.autocast(z_s.device.type, enabled=False):
         log_p_s = F.log_softmax(widen(z_s) / T, dim=1)
-        total = F.kl_div(log_p_s, widen(p_t.detach()), reduction="sum")
+        p_t = widen(p_t.detach())
+        # a class without probability adds nothing, also where the student's logit is minus infinity
+        total = F.kl_div(log_p_s.masked_fill(p_t == 0, 0), p_t, reduction="sum")
         squared = T**2 if isinstance(T, torch.Tensor) else float(T)**2  # a T that is learned gets its gradient
         return squared * total / (len(z_s) if reduction == "batchmean" else z_s.numel())
 

@@ -16,7 +16,7 @@ import kd_repro.teachers  # noqa: F401
 from .core import near
 from .flow import flow_stage, steps
 from .players import CONNECTED, Players
-from .recipes import Setting, joint_run
+from .recipes import Setting, flow_weight, joint_run
 from .runs import OBJECTIVES, NetSpec, Parameters, Run, Stage, objective, registered, thaw
 
 # %% ../nbs/43_methods.ipynb #cell-005
@@ -30,6 +30,8 @@ NEEDS = {
     "embedding": "an embedding (B, D) of each network",
     "head": "the teacher's embedding and the linear layer that it enters",
     "index": "the index of each image: batch=lambda item: (x, y, index)",
+    "2 images": "2 images or more in a batch; a smaller last one is left out",
+    "3 images": "3 images or more in a batch; a smaller last one is left out",
 }
 
 
@@ -94,7 +96,7 @@ METHODS: dict[str, Method] = {
                         p=dict(weight=None, grouping="by_start"), **_FLOW),
     "kd_svd": Method("kd_svd", "relations of singular vectors of consecutive maps. Lee et al. 2018", ("maps",),
                      connect=True, p=dict(weight=None), joins=False),
-    "rkd": Method("rkd", "distances and angles between images. Park et al. 2019", ("embedding",)),
+    "rkd": Method("rkd", "distances and angles between images. Park et al. 2019", ("embedding", "3 images")),
     "selective": Method("selective", "embeddings of the images that a minimum cut selects. Ge et al. 2019",
                         ("embedding", "classes", "index"), connect=True, p=dict(weight=.1, discard=.15), joins=False),
     "feature_ensemble": Method("feature_ensemble", "the last map of several teachers. Park and Kwak 2019", ("maps",),
@@ -110,7 +112,8 @@ METHODS: dict[str, Method] = {
                                  ("maps", "logits"), "last", (2, 99), p=dict(w_features=1.0),
                                  helper=("regressor", "nonlinear_regressor")),
     "peers": Method("peers", "networks taught by their own gated ensemble. Lan et al. 2018",
-                    ("embedding", "logits"), teachers=(0, 0), students=(2, 99), joins=False, own_loss=False),
+                    ("embedding", "logits", "2 images"), teachers=(0, 0), students=(2, 99), joins=False,
+                    own_loss=False),
     "takd": Method("kd", "teacher to assistant to student. Mirzadeh et al. 2020", ("logits",), teachers=(2, 99),
                    chain=True, joins=False),
     "gskd": Method("kd", "as takd, and each network learns from the teacher too. The proposal", ("logits",),
@@ -272,17 +275,28 @@ def _plain(value):
 def _checked_value(name: str, key: str, value, default):
     "A parameter's value as plain data. Raises: ValueError for a value of another type or out of range."
     value = _plain(value)
-    numbers = value if isinstance(value, tuple) else (value,)
+    number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < math.inf
+    pair = key in ("w_hard", "w_soft") and METHODS[name].objective == "kd"
     if key in CHOICES and value not in CHOICES[key]:
         raise ValueError(f"p: {name}, {key}={value!r}; use {' or '.join(map(repr, CHOICES[key]))}")
+    if key in CHOICES or key == "classes" or value is None and default is None:
+        return value
     if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ValueError(f"p: {name}, {key}={value!r}; True or False is needed")
-    elif key not in CHOICES and key != "classes" and value is not None:
-        if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 <= v < math.inf for v in numbers):
-            raise ValueError(f"p: {name}, {key}={value!r}; a number of 0 or more is needed")
-        if key == "T" and not value > 0:
-            raise ValueError(f"p: {name}, T={value!r}; a temperature above 0 is needed")
+        good, needed = isinstance(value, bool), "True or False"
+    elif key == "weights":
+        good, needed = isinstance(value, tuple) and all(map(number, value)), "a number of 0 or more for each map"
+    elif pair and isinstance(value, tuple):
+        good, needed = len(value) == 2 and all(map(number, value)), "a pair (start, end) of numbers of 0 or more"
+    elif isinstance(default, int):
+        good, needed = number(value) and isinstance(value, int) and value > 0, "a whole number of 1 or more"
+    elif key == "T":
+        good, needed = number(value) and value > 0, "a temperature above 0"
+    elif key == "discard":
+        good, needed = number(value) and 0 < value < 1, "a share between 0 and 1"
+    else:
+        good, needed = number(value), "a number of 0 or more"
+    if not good:
+        raise ValueError(f"p: {name}, {key}={value!r}; {needed} is needed")
     return value
 
 
@@ -309,8 +323,9 @@ def planned(method, last=None, p: dict = {}) -> Plan:
             raise ValueError(f"p: {key!r} belongs to {' and '.join(owners)}; assign it to one: p={{{owners[0]!r}: "
                              f"{{{key!r}: {value!r}}}}}")
         found[owners[0]][key] = _checked_value(owners[0], key, value, METHODS[owners[0]].defaults()[key])
-    for name in main[1:]:  # labels count once
-        if "w_hard" in METHODS[name].defaults():
+    alone = [name for name in main if METHODS[name].teachers == (0, 0)]
+    for name in main:  # labels count once
+        if name != (alone or main)[0] and "w_hard" in METHODS[name].defaults():
             found[name].setdefault("w_hard", 0.0)
     found = {name: METHODS[name].p | values for name, values in found.items()}
     for name, values in found.items():
@@ -389,7 +404,7 @@ def _flow_stages(s: Setup, name: str) -> list[Stage]:
     grouping, weight = p.pop("grouping", None), p.pop("weight")
     if weight is None:  # the sum over entries of a wider teacher's matrices is larger
         width = s.widths["teacher"][s.places[name]["teacher"][0][0]]
-        weight = 1.0 if p.get("form") == "field" else .1 * min(1, (16 / width) ** 2)
+        weight = 1.0 if p.get("form") == "field" else flow_weight(width)
     groups = steps(grouping, sections) if grouping else [[(k, k) for k in range(1, sections + 1)]]
     together = [groups] if grouping == "cycled" else [[group] for group in groups]
     shares = _shares(s.pretrain, len(together))

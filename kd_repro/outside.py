@@ -7,6 +7,7 @@ __all__ = ['PLACES', 'moved', 'checked_batch', 'Loaded', 'by_role', 'Logits', 'l
            'seen_values', 'Recalled', 'first_of', 'tried']
 
 # %% ../nbs/41_outside.ipynb #cell-002
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -70,6 +71,9 @@ class Loaded:
     "Batches of a loader in its order, one pass after another."
     augment = True  # images may differ in the next pass, so no value computed from one is kept
     classes = None  # role -> number of its classes, once known
+    numbered = ""   # a method that needs the class number of each image
+    images = math.inf  # of the data set, where a method needs each image's index
+    least = 1       # images that a method needs in a batch; a smaller one is left out, as `drop_last` does
 
     def __init__(self, loader: Iterable, device: torch.device, read: Callable | None, own_loss: bool = False):
         if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
@@ -79,17 +83,31 @@ class Loaded:
         self.source, self.passes, self.waiting = iter(()), -1, []
 
     def _next(self) -> tuple:
-        batch = next(self.source, _END)
-        if batch is _END:
-            self.source, self.passes = iter(self.loader), self.passes + 1
-            if (batch := next(self.source, _END)) is _END:
-                empty = "it is empty" if self.passes == 0 else f"pass {self.passes + 1} over it is empty"
-                raise ValueError(f"loader: {empty}; it must give batches (x, y)")
-        images, y, index = self.checked(batch)
-        if self.classes and y.device.type == "cpu" and last_label(y) >= min(self.classes.values()):
+        while True:
+            batch = next(self.source, _END)
+            if batch is _END:
+                self.source, self.passes = iter(self.loader), self.passes + 1
+                if (batch := next(self.source, _END)) is _END:
+                    empty = "it is empty" if self.passes == 0 else f"pass {self.passes + 1} over it is empty"
+                    raise ValueError(f"loader: {empty}; it must give batches (x, y)")
+            images, y, index = self.checked(batch)
+            if getattr(y, "is_cpu", True):
+                self.fits(y, index)
+            if len(images["student"]) >= self.least:
+                return moved((images, y, index), self.device)
+
+    def fits(self, y, index):
+        "Raises: ValueError for labels or indices that do not fit networks, methods or data set, once these are known."
+        if self.numbered and not (isinstance(y, torch.Tensor) and y.ndim == 1 and y.dtype == torch.int64
+                                  and y.min() >= 0):
+            raise ValueError(f"loader: it gives y {described(y)}; {self.numbered} needs class numbers (B,) int64, "
+                             "one of 0 or more for each image")
+        if self.classes and last_label(y) >= min(self.classes.values()):
             raise ValueError(f"loader: a label is {last_label(y)}; "
                              f"the networks know {min(self.classes.values())} classes")
-        return moved((images, y, index), self.device)
+        if index is not None and index.max() >= self.images:
+            raise ValueError(f"loader: an image has the index {int(index.max())}, "
+                             f"but there are {self.images} images; count the images of the loader's data set from 0")
 
     def checked(self, batch) -> tuple:
         "A batch as `checked_batch` gives it. Raises: ValueError."

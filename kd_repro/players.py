@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['REMEMBERED', 'CONNECTED', 'STATISTICS', 'Answers', 'Shared', 'Tally', 'Memory', 'bare', 'Outside', 'Looking',
            'Player', 'evaluation', 'untouched', 'Learner', 'Frozen', 'Players', 'section_taps_of', 'sections_of',
-           'last_taps', 'consecutive_taps', 'before_relu', 'embedding_of', 'head_of', 'teachers_of', 'weight_at']
+           'last_taps', 'consecutive_taps', 'before_relu', 'embedding_of', 'head_of', 'teachers_of', 'cross_entropy',
+           'weight_at']
 
 # %% ../nbs/18_players.ipynb #cell-002
 import copy
@@ -389,7 +390,7 @@ class Players(Memory):
 
     def task(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         "Loss of the output z (B, ...) on the labels y (B, ...): cross-entropy in float32, or the `loss` of `distill`."
-        return self.loss(z, y) if self.loss else F.cross_entropy(z.float(), y)
+        return self.loss(z, y) if self.loss else cross_entropy(z.float(), y)
 
     def stream(self, purpose: str) -> torch.Generator:
         "A random stream of the run's seed for one purpose of a method."
@@ -454,6 +455,16 @@ def head_of(n: Players, role: str) -> nn.Linear:
 def teachers_of(n: Players) -> list[str]:
     "Roles of a stage's teachers: `teacher`, or `teacher1`, `teacher2`, ...; without an assistant that still learns."
     return [role for role in n.players if role.startswith("teacher") and role not in n.stage.train]
+
+
+def cross_entropy(
+    z: torch.Tensor,  # logits (B, K), float32 or float64
+    y: torch.Tensor,  # class numbers (B,) int64, -100 where an image has none, or probabilities (B, K)
+) -> torch.Tensor:    # scalar, in nats
+    "Mean cross-entropy of the images that have a label; 0 if none has."
+    if y.ndim != 1:
+        return F.cross_entropy(z, y)
+    return F.cross_entropy(z, y, reduction="sum") / (y != -100).sum().clamp(min=1)
 
 
 def weight_at(

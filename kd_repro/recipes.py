@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL', 'SHORT', 'FLOW', 'SURVEY', 'SURVEY_FIRST', 'CUB', 'SCALES', 'FAMILIES', 'scaled', 'schedule', 'stretched',
-           'Scale', 'Setting', 'ce', 'scratch_run', 'teacher_of', 'stopped_teacher', 'student_and_teacher',
-           'main_stage', 'two_stage_run', 'joint_run', 'shared_runs', 'iterations']
+           'Scale', 'flow_weight', 'Setting', 'ce', 'scratch_run', 'teacher_of', 'stopped_teacher',
+           'student_and_teacher', 'main_stage', 'two_stage_run', 'joint_run', 'shared_runs', 'iterations']
 
 # %% ../nbs/22_recipes.ipynb #cell-002
 from collections.abc import Callable
@@ -68,6 +68,16 @@ SCALES = {"smoke": Scale(Fraction(1, 400), 3, 2, 8, 8, "digits", 64),
 FAMILIES = ("cifar10", "cifar100", "mnist", "cub200")
 
 
+def flow_weight(
+    width: int,  # channels of the teacher's first section
+) -> float:
+    """λ of FSP: .1 for the sum over entries at 16/32/64 channels, less for wider networks with larger matrices.
+
+    The papers print none. It was chosen after test accuracies of two seeds at lite were known; an ablation
+    measures it."""
+    return .1 * min(1, (16 / width) ** 2)
+
+
 @dataclass(frozen=True)
 class Setting:
     "Data set of a table at one scale and precision, with the networks and schedules that belong to it."
@@ -107,11 +117,8 @@ class Setting:
 
     @property
     def flow_weight(self) -> float:
-        """λ of FSP: .1 for the sum over entries at 16/32/64 channels, less for wider networks with larger matrices.
-
-        The papers print none. It was chosen after test accuracies of two seeds at lite were known; an ablation
-        measures it."""
-        return 5e-4 if self.survey else .1 * min(1, (16 / self.width) ** 2)
+        "λ of FSP, see `flow_weight`; the survey's is its author's."
+        return 5e-4 if self.survey else flow_weight(self.width)
 
     @property
     def full(self) -> tuple:
@@ -121,7 +128,11 @@ class Setting:
     @property
     def first(self) -> tuple:
         "Schedule of FSP's stage 1."
-        return SURVEY_FIRST if self.survey else FLOW[self.family]
+        if self.survey:
+            return SURVEY_FIRST
+        if self.family not in FLOW:
+            raise ValueError(f"family: {self.family!r}; stage 1 of FSP is published for {' and '.join(FLOW)} alone")
+        return FLOW[self.family]
 
     @property
     def batch(self) -> int:
@@ -141,12 +152,17 @@ class Setting:
     def num_classes(self) -> int:
         "Classes of the set, or of its part."
         n, half = SETS[self.data].num_classes, {"lower_classes": 0, "upper_classes": 1}.get(self.part)
+        if self.part.startswith("classes_"):
+            raise ValueError(f"part: {self.part!r}; a table is made of all classes, lower_classes or upper_classes")
         return n if half is None else len(class_groups(n, 2)[half])
 
     @property
     def n_train(self) -> int:
-        "Training images of the set, or of a share of it."
-        return SETS[self.data].n_train // {"half": 2, "quarter": 4, "tenth": 10}.get(self.part, 1)
+        "Training images of the set, or of a share of it. Raises: ValueError for a part of which they are not known."
+        shares = {"": 1, "half": 2, "quarter": 4, "tenth": 10}
+        if self.part not in shares:
+            raise ValueError(f"part: {self.part!r}; its number of training images is known only once it is loaded")
+        return SETS[self.data].n_train // shares[self.part]
 
     def options(self, pieces: tuple | dict) -> dict:
         """The other fields of a stage.

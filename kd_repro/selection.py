@@ -243,7 +243,7 @@ class selection(nn.Module):
     def __init__(self, pictures: int, features: int):
         super().__init__()
         self.register_buffer("embeddings", torch.full((pictures, features), torch.nan))
-        self.register_buffer("labels", torch.zeros(pictures, dtype=torch.long))
+        self.register_buffer("labels", torch.full((pictures,), -1))  # -1: not seen yet
         self.register_buffer("keep", torch.zeros(pictures, dtype=torch.bool))
 
 # %% ../nbs/38_selection.ipynb #cell-076
@@ -254,6 +254,9 @@ def choose(n, b, p, t):
     chosen, discard = n.selection.net, p.discard
     chosen.embeddings[b.ids], chosen.labels[b.ids] = n.teacher(b.x, (embedding_of(n, "teacher"),))[0].float(), b.y
     if b.index + 1 == n.stage.iterations:
+        if unseen := int((chosen.labels < 0).sum()):
+            raise ValueError(f"loader: a pass shows {len(chosen.labels) - unseen} of {len(chosen.labels)} images, and "
+                             "the cut needs each of them; no drop_last, and no sampler that repeats images")
         chosen.keep.copy_(select(chosen.embeddings, chosen.labels, discard).to(chosen.keep.device))
         n.count("kept", chosen.keep.sum())
     return

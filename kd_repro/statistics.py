@@ -122,7 +122,7 @@ def verdict(
     scale: str,               # "smoke", "lite" or "paper": the scale of the runs
     digit: float = 0.0,       # half of the last printed digit, or .01 if averages were cut
     margin: float = 1.0,      # largest half-width at which a match is informative, percentage points
-) -> str:                     # "reproduced", "not reproduced", "inconclusive", "not comparable" or "not run"
+) -> str:                     # reproduced, not reproduced, inconclusive, not comparable, no printed number or not run
     """One word that compares the published and the measured number, by a fixed rule.
 
     Raises: ValueError for an unknown scale, a negative digit or margin, or a mean that is not finite."""
@@ -133,8 +133,10 @@ def verdict(
         return "not run"
     if not math.isfinite(mean):
         raise ValueError(f"mean: {mean}; expected a number, or None if nothing was run")
-    if scale != "paper" or published is None or math.isnan(published):
+    if scale != "paper":
         return "not comparable"
+    if published is None or math.isnan(published):
+        return "no printed number"
     if math.isnan(half):
         return "inconclusive"
     if abs(mean - published) > half + digit + 1e-9:

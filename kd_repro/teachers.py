@@ -22,7 +22,7 @@ from .data import class_groups
 from .hints import hint_loss
 from .logits import kd_loss, label_loss, mean_soft_targets
 from .models import network
-from .players import embedding_of, head_of, last_taps, sections_of, teachers_of
+from .players import cross_entropy, embedding_of, head_of, last_taps, sections_of, teachers_of
 from .recipes import Setting, joint_run, scratch_run, teacher_of
 from .runs import NetSpec, Run, objective
 
@@ -349,7 +349,7 @@ def gated_logits(
 def ensemble_peers_loss(
     zs: list,  # logits of each peer, (B, K) each, any floating dtype
     z_e: torch.Tensor,  # the ensemble's logits (B, K), made of zs by `gated_logits`; detached in the divergence only
-    y: torch.Tensor,  # labels (B,), int64
+    y: torch.Tensor,  # labels (B,) int64, -100 where an image has none, or probabilities (B, K)
     T: float = 3.0,  # temperature > 0 of the divergence, in the unit of the logits
 ) -> torch.Tensor:  # scalar, float32 (float64 for float64 logits), in nats; the divergence times T²
     """Cross-entropy of each peer and of their ensemble, and T² times each peer's divergence from the ensemble.
@@ -359,10 +359,10 @@ def ensemble_peers_loss(
     """
     check_matrices("zs", zs)
     check_shape("z_e", z_e, zs[0].shape, " as in zs[0]")
-    check_shape("y", y, zs[0].shape[:1], ", a label for each row of zs[0]")
+    check_shape("y", y, zs[0].shape[:1 if y.ndim < 2 else 2], ", a label for each row of zs[0]")
     soft = sum(kd_loss(z, z_e, T) for z in zs)
     with torch.autocast(z_e.device.type, enabled=False):
-        return soft + sum(F.cross_entropy(widen(z), y) for z in (*zs, z_e))
+        return soft + sum(cross_entropy(widen(z), y) for z in (*zs, z_e))
 
 # %% ../nbs/40_teachers.ipynb #cell-120
 @network
