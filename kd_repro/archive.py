@@ -21,7 +21,7 @@ from .core import atomic_write
 from .ensembles import Ensemble, needed
 from .estimate import in_words
 from .experiment import Experiment, check_records, provenance
-from .freshness import files_of
+from .freshness import files_of, read_from
 from .plan import why_table
 from .records import Record, Store, is_stale
 from .runner import notebook_of
@@ -62,6 +62,8 @@ def _files(table: str, scale: str, items: list, store: Store) -> list[dict]:
     reads = {root / "data" / "claims.csv": "The published numbers, one per line",
              root / "requirements.lock": "The versions of all packages",
              root / "settings.ini": "The version of the project, and the packages that it needs"}
+    reads |= {path: "Record of another table that this one reads"
+              for item in read_from(table, items) for path in store.beside(item, ".json")}
     makes = {path: f"Record of {'an ensemble' if isinstance(item, Ensemble) else 'a training'}: "
                    "what was run, by which code on which machine, and what came out"
              for item in items for path in store.beside(item, ".json")}
@@ -217,7 +219,8 @@ def archive(
     out: str | Path | None = None,  # the .zip; None: figures/<scale>/archives/<table>.zip
     store: Store | None = None,     # None: the project you are in
 ) -> Path:
-    """All of a table in one .zip, a Workflow Run RO-Crate; the same content gives the same file, byte for byte.
+    """All of a table in one .zip, a Workflow Run RO-Crate; the same content gives the same file, byte for byte (of a
+    table without training on the same day).
 
     Raises: ValueError for a table that is not made, a changed record, or an `out` that does not end in .zip;
     FileNotFoundError for a missing file; ImportError without the extra `archive`."""

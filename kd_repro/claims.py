@@ -157,11 +157,13 @@ def multi_net_table(
     # row -> dict(nets=[a, b, c] in percent, ensemble=percent, iterations=total of the three); None when not run
     measured: dict,
     scale: str,            # "smoke", "lite" or "paper"
+    begun: dict = {},      # unfinished row -> (its numbers so far, networks planned)
     # row, net1..3, n, mean, sd, low, high, ensemble, iterations, published_average, _ensemble, _iterations, within,
     # verdict
 ) -> pd.DataFrame:
     """Three networks, average, ensemble and iterations beside the published ones.
 
+    An unfinished row has a mean, without interval or word.
     Raises: ValueError if a row does not have exactly three networks, or lacks a key."""
     known = {row: dict(enumerate(m["nets"], 1)) for row, m in measured.items() if m and m.get("nets")}
     spread, lines = spread_of(known), []
@@ -175,6 +177,10 @@ def multi_net_table(
         printed = {k: published(claims, table, row, k) for k in ("average", "ensemble", "iterations")}
         # the printed mean of three, cut after its last digit
         body = _measured_row(nets if m["nets"] else None, printed["average"], scale, spread, m=3, digit=CUT)
+        if not m["nets"] and row in begun:
+            some, wanted = begun[row]
+            nets |= {f"net{seed}": value for seed, value in some.items()}
+            body |= dict(n=len(some), mean=float(np.mean(list(some.values()))), verdict=f"{len(some)} of {wanted} nets")
         shown = {f"published_{k}": math.nan if v is None else v for k, v in printed.items()}
         shown["published_iterations"] *= 1000
         lines.append({"row": row} | nets | {k: body[k] for k in ("n", "mean", "sd", "low", "high")}

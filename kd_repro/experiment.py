@@ -206,8 +206,8 @@ class _Comparison(_Records):
     def compare_three(self, pairs: Iterable[tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
         "`compare` for a table of nets 1 to 3, their average and their ensemble."
         rows = {row: net_row(self.records[row], runs) for row, runs in self.nets.items()}
-        return (multi_net_table(self.claims, self.table, rows, self.scale),
-                contrasts(self.accuracies, list(pairs), scale=self.scale))
+        return (multi_net_table(self.claims, self.table, rows, self.scale, self.begun),
+                contrasts(self.accuracies, list(pairs), scale=self.scale, apart=()))  # teachers are no other networks
 
 # %% ../nbs/62_experiment.ipynb #cell-010
 def provenance(

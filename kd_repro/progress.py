@@ -130,7 +130,7 @@ def under_way(
 def losses(
     items: list,  # runs and ensembles
     store: Store,
-) -> list[dict]:  # run, seed, stage, iteration, loss, done
+) -> list[dict]:  # key, run, seed, data, stage, iteration, loss, done
     "The logged losses of all runs that are finished or under way, in order; a damaged checkpoint has none."
     lines = []
     for run in (item for item in items if isinstance(item, Run)):
@@ -140,7 +140,8 @@ def losses(
         elif store.checkpoint(run.key).exists():
             with suppress(ValueError, OSError, LookupError):
                 logs = load_tensors(store.checkpoint(run.key), run.key)["logs"]
-        lines += [dict(run=run.recipe, seed=run.seed, stage=log["name"], iteration=i, loss=loss, done=bool(record))
+        lines += [dict(key=run.key, run=run.recipe, seed=run.seed, data=run.data, stage=log["name"], iteration=i,
+                       loss=loss, done=bool(record))
                   for log in logs for i, loss in log["loss"]]
     return lines
 
@@ -153,17 +154,20 @@ def draw_losses(
 
     from kd_repro.plots import style
 
-    stages, runs = (list(dict.fromkeys(line[name] for line in lines)) for name in ("stage", "run"))
+    stages, runs, sets = (list(dict.fromkeys(line[name] for line in lines)) for name in ("stage", "run", "data"))
+    of = lambda line: f", {line['data']}" if len(sets) > 1 else ""
     with style():
         fig, axes = plt.subplots(1, len(stages), figsize=(4.5 * len(stages), 3.2), squeeze=False, layout="constrained")
         for ax, stage in zip(axes[0], stages):
             here = [line for line in lines if line["stage"] == stage]
-            for run, seed in dict.fromkeys((line["run"], line["seed"]) for line in here):
-                own = [line for line in here if (line["run"], line["seed"]) == (run, seed)]
-                k = runs.index(run)
+            for key in dict.fromkeys(line["key"] for line in here):
+                own = [line for line in here if line["key"] == key]
+                run, seed, k = own[0]["run"], own[0]["seed"], runs.index(own[0]["run"])
                 ax.plot([line["iteration"] for line in own], [line["loss"] for line in own], linewidth=1, marker="",
                         color=str(.75 * k / max(1, len(runs) - 1)), linestyle="-" if own[0]["done"] else "--")
-                ax.annotate(f"{run} {seed}", (own[-1]["iteration"], own[-1]["loss"]), fontsize=6)
-            ax.set(title=stage, xlabel="iteration", yscale="log")
+                ax.annotate(f"{run} {seed}{of(own[0])}", (own[-1]["iteration"], own[-1]["loss"]), fontsize=6)
+            ax.set(title=stage, xlabel="iteration")
+            if any(line["loss"] > 0 for line in here):
+                ax.set_yscale("log")
         axes[0, 0].set_ylabel("training loss")
     return fig

@@ -20,6 +20,7 @@ from .claims import comparison_table, published, read_claims
 from .core import atomic_write, project_root
 from .experiment import Experiment, provenance
 from .freshness import files_of, outdated
+from .plots import tex_signs
 from .recipes import SCALES
 from .records import Store, accuracies
 from .runner import notebook_of
@@ -81,6 +82,14 @@ def accuracy_columns(
             for table, columns in printed.items() if {"average", "accuracy"} & columns}
 
 
+def _by_nets(table: str, rows: dict) -> list[dict]:
+    "The rows of each pair of networks of a table; each pair has a spread of its own."
+    pair = TABLES[table].pair
+    other = lambda row: bool(pair) and row.endswith(f", {pair}")
+    parts = [{row: of for row, of in rows.items() if other(row) == within} for within in (False, True)]
+    return [part for part in parts if part]
+
+
 def results_table(
     claims: pd.DataFrame,  # from `read_claims`
     ours: dict,            # table -> what `best_records` gives
@@ -94,7 +103,9 @@ def results_table(
             continue
         rows, scale = {row: accuracies(records) for row, records in found.items()}, experiment.scale
         begun = {row: (found_, wanted) for row, (found_, wanted) in experiment.begun.items() if row in rows}
-        for r in comparison_table(claims, table, rows, scale, column=column, begun=begun).itertuples():
+        parts = [comparison_table(claims, table, part, scale, column=column, begun=begun)
+                 for part in _by_nets(table, rows)]
+        for r in (r for part in parts for r in part.itertuples()):
             mean = number(r.mean) if pd.isna(r.high) else f"{r.mean:.2f} ± {r.high - r.mean:.2f}"
             mean = mean if r.n else "not run"
             within = number(math.nan if pd.isna(r.published) else r.within)
@@ -144,10 +155,8 @@ def differences(
         own = experiment or _experiment(table)
         pairs = experiment and _named(own, rows)  # of a table that was not run nothing is read, not even at `smoke`
         pairs = pairs or _pairs({row: p for row, p in prints.items() if p}, column, rows, own)
-        of_pair = lambda row, pair=TABLES[table].pair: bool(pair) and row.endswith(f", {pair}")
-        compared = [contrasts({row: of for row, of in rows.items() if of_pair(row) == within},
-                              [names for names in pairs if of_pair(names[0]) == within],
-                              scale=own.scale) for within in (False, True)]  # each pair of networks has its spread
+        compared = [contrasts(part, [names for names in pairs if names[0] in part], scale=own.scale)
+                    for part in _by_nets(table, rows)]
         for r in (r for family in compared for r in family.itertuples()):
             a, b = r.row.split(" - ")
             if r.n:
@@ -166,13 +175,7 @@ def differences(
 def _tex(text: str) -> str:
     "Plain text as LaTeX."
     for sign in "&%$#_{}": text = text.replace(sign, "\\" + sign)
-    return _tex_signs(text)
-
-
-def _tex_signs(text: str) -> str:
-    "Signs outside of ASCII as LaTeX."
-    for sign, command in (("±", r"\textpm{}"), ("−", "--"), ("–", "--")): text = text.replace(sign, command)
-    return text
+    return tex_signs(text)
 
 # %% ../nbs/80_report.ipynb #cell-020
 class _Document:
@@ -194,7 +197,7 @@ class _Document:
 
     def frame(self, frame: pd.DataFrame):
         self.md.append(frame.to_markdown(index=False, disable_numparse=True))
-        self.tex.append(_tex_signs(frame.to_latex(index=False, escape=True, longtable=True)))
+        self.tex.append(tex_signs(frame.to_latex(index=False, escape=True, longtable=True)))
 
     def file(self, path: Path):
         "A file of figures/<scale>: its text, or a reference, in each format that can show it."
@@ -235,8 +238,8 @@ def _page(scale: str, store: Store) -> _Document:
     page.heading("Published and measured", 2)
     page.frame(results_table(claims, ours))
     page.heading("Differences between rows", 2)
-    page.words(f"{len(came_out)} differences between neighbouring rows of a paper, or between a method and a "
-               f"student trained from scratch for as long: {counts}.")
+    page.words(f"{len(came_out)} differences that the notebooks name; of tables that were not run, neighbours in print "
+               f"and methods against a student trained from scratch for as long: {counts}.")
     if len(done):
         page.frame(done)
     for table, (experiment, found) in ours.items():

@@ -178,7 +178,7 @@ def contrasts(
     scale: str = "paper",  # of the runs; at a smaller scale no word is given
     apart: tuple = ("teacher",),  # rows of another kind of network: Welch's test if both have two
 ) -> pd.DataFrame:  # row ("a - b"), n, mean, low, high, p, smallest, verdict
-    """Differences between rows with 95 % intervals; p adjusted by Holm's method over these pairs.
+    """Differences between rows with 95 % intervals; p adjusted by Holm's method over all these pairs, run or not.
 
     n is that of the smaller row; `smallest` is the difference that these networks detect in 80 % of the cases. The
     verdict is "ahead", "behind", "undecided" or "not run"; "orientation" at a smaller scale than the papers'.
@@ -196,10 +196,9 @@ def contrasts(
             line = dict(n=min(len(x), len(y))) | _contrast(x, y, spread, a in apart or b in apart)
         lines.append({"row": f"{a} - {b}"} | line)
     table = pd.DataFrame(lines, columns=["row", "n", "mean", "low", "high", "p", "error", "df"])
-    known = table["p"].notna()
-    if known.any():
-        table.loc[known, "p"] = multipletests(table.loc[known, "p"], method="holm")[1]
-    level = .05 / max(1, int(known.sum()))
+    known, level = table["p"].notna(), .05 / max(1, len(table))
+    if known.any():  # all that were named count, or a word would come and go while rows are being finished
+        table["p"] = pd.Series(multipletests(table["p"].fillna(1), method="holm")[1]).where(known)
     table["smallest"] = [r.error * detectable(r.df, level) if r.df else math.nan for r in table.itertuples()]
     table["verdict"] = ["not run" if not r.n else "orientation" if scale != "paper" else "undecided" if not r.p < .05
                         else "ahead" if r.mean > 0 else "behind" for r in table.itertuples()]

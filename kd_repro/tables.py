@@ -411,6 +411,7 @@ class Table:
     lite: Fraction | None = None    # its factor at lite; None: the scale's
     smoke: Fraction | None = None   # its factor at smoke; None: the scale's
     pair: str = ""     # the only networks of the published numbers; their rows are `<row>, <pair>`
+    reads: tuple = ()  # other tables whose records its notebook reads
 
     def setting(self, scale: str, precision: str) -> Setting:
         "Data, nets and schedules of the table at a scale."
@@ -453,7 +454,8 @@ TABLES = {
     "survey_combined": Table("Lee, survey", "cifar10", (26, 8), combined, lite=FORTIETH, smoke=THOUSANDTH),
     "proposal_variants": Table("Proposal 2022", "cifar10", (26, 8), variants, smoke=THOUSANDTH),
     "mulla2022_keras_cifar10": Table("Mulla 2022", "cifar10", (), keras_nets, lite=Fraction(1, 5), smoke=Fraction(1)),
-    "mulla2022_benefits": Table("Mulla 2022", "cifar10", (), benefits, lite=Fraction(1, 5), smoke=Fraction(1)),
+    "mulla2022_benefits": Table("Mulla 2022", "cifar10", (), benefits, lite=Fraction(1, 5), smoke=Fraction(1),
+                                reads=("mulla2022_keras_cifar10",)),
     "mulla2022_multi_teacher": Table("Mulla 2022", "cifar10", (26, 8), multi_teacher, ("scratch", "kd"), FORTIETH,
                                      THOUSANDTH),
     "mulla2022_questions": Table("Mulla 2022", "cifar10", (26, 8), questions, lite=FORTIETH, smoke=THOUSANDTH),

@@ -185,18 +185,17 @@ def _curves(tables: list[str], scale: str, precision: str, store: Store, path: P
     content = io.BytesIO()
     draw_losses(lines).savefig(content, format=path.suffix[1:])
     atomic_write(path, content.getvalue())
-    runs = {(line["run"], line["seed"]): line["done"] for line in lines}
+    runs = {line["key"]: line["done"] for line in lines}
     return f"{path}: losses of {len(runs)} runs, {len(runs) - sum(runs.values())} of them under way\n"
 
 
 @main.command()
 @click.argument("tables", nargs=-1)
 @_scale
-@_device
 @_precision
 @click.option("--watch", is_flag=True, help="repeat every few seconds, until Ctrl-C")
 @click.option("--curves", type=click.Path(dir_okay=False, path_type=Path), help="draw all losses into this file")
-def status(tables, scale, device, precision, watch, curves):
+def status(tables, scale, precision, watch, curves):
     "What is done (and by older code), running, failed and missing, for each table, and how far the trainings are."
     store, precision, names = Store(), check_precision(precision), _tables(tables)
     if curves:
@@ -268,7 +267,9 @@ def _check_data(plan: Plan):
 def _in_words(plan: Plan, store: Store, workers: int, speed: tuple) -> str:
     "What a plan would do, and why: a line for each table."
     if not plan.tasks:
-        return "nothing to do: all results are done and every table is up to date"
+        wanted = needed(plan.tables, plan.scale, plan.precision)
+        return ("nothing to do: all results are done and every table is up to date"
+                if not wanted or any(map(store.done, wanted)) else "nothing to show: no result is there yet")
     new, lines = {item.key: item for item in _to_make(plan)}, []
     left = dict(new)
     for table in plan.tables:
@@ -378,6 +379,8 @@ def run(tables, scale, device, precision, data, threads, workers, jobs, profile,
     if not all(map(find_spec, ("papermill", "snakemake"))):
         raise click.ClickException("`kd-repro run` executes notebooks and needs the extra 'notebooks': "
                                    "pip install 'kd_repro[notebooks]'")
+    if not train and (rows or seeds or stale):
+        raise click.UsageError("--rows, --seeds and --stale choose what is trained; with --no-train nothing is")
     start, store, names, where = time.monotonic(), Store(), _tables(tables), pick_device(device)
     precision, workers = check_precision(precision, where if train else None), workers or jobs or _room(where, threads)
     for table in names:
