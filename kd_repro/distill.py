@@ -464,8 +464,8 @@ def _prepared(nets: dict, setup: Setup, loaded: Loaded, taps, logits, loss: Call
         loaded.images = setup.size[1]
         loaded.fits(y, index)
     loaded.least = next((k for k in (3, 2) if plan.needs(f"{k} images")), 1)
-    if len(y) < loaded.least:
-        raise ValueError(f"loader: a batch of {len(y)}; {' and '.join(plan.names)} needs {loaded.least} images or more")
+    if (size := len(images["student"])) < loaded.least:
+        raise ValueError(f"loader: a batch of {size}; {' and '.join(plan.names)} needs {loaded.least} images or more")
     if unknown := [role for role in images if role not in nets]:
         raise ValueError(f"loader: images for {unknown[0]!r}; the networks are {', '.join(nets)}")
     if not all(part.isfinite().all() for part in images.values()):

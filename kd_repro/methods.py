@@ -30,8 +30,8 @@ NEEDS = {
     "embedding": "an embedding (B, D) of each network",
     "head": "the teacher's embedding and the linear layer that it enters",
     "index": "the index of each image: batch=lambda item: (x, y, index)",
-    "2 images": "2 images or more in a batch; a smaller last one is left out",
-    "3 images": "3 images or more in a batch; a smaller last one is left out",
+    "2 images": "2 images or more in a batch (a smaller last one is left out)",
+    "3 images": "3 images or more in a batch (a smaller last one is left out)",
 }
 
 

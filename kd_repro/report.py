@@ -155,7 +155,8 @@ def differences(
         own = experiment or _experiment(table)
         pairs = experiment and _named(own, rows)  # of a table that was not run nothing is read, not even at `smoke`
         pairs = pairs or _pairs({row: p for row, p in prints.items() if p}, column, rows, own)
-        compared = [contrasts(part, [names for names in pairs if names[0] in part], scale=own.scale)
+        apart = () if column == "average" else ("teacher",)  # where averages are printed, all are of one size
+        compared = [contrasts(part, [names for names in pairs if names[0] in part], scale=own.scale, apart=apart)
                     for part in _by_nets(table, rows)]
         for r in (r for family in compared for r in family.itertuples()):
             a, b = r.row.split(" - ")
