@@ -127,7 +127,7 @@ class Setting:
 
     @property
     def first(self) -> tuple:
-        "Schedule of FSP's stage 1."
+        "Schedule of FSP's stage 1. Raises: ValueError for a family that has none."
         if self.survey:
             return SURVEY_FIRST
         if self.family not in FLOW:
@@ -150,7 +150,7 @@ class Setting:
 
     @property
     def num_classes(self) -> int:
-        "Classes of the set, or of its part."
+        "Classes of the set, or of its part. Raises: ValueError for a part of some classes that no table is made of."
         n, half = SETS[self.data].num_classes, {"lower_classes": 0, "upper_classes": 1}.get(self.part)
         if self.part.startswith("classes_"):
             raise ValueError(f"part: {self.part!r}; a table is made of all classes, lower_classes or upper_classes")

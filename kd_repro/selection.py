@@ -249,7 +249,9 @@ class selection(nn.Module):
 # %% ../nbs/38_selection.ipynb #cell-076
 @objective(discard=.15)
 def choose(n, b, p, t):
-    "Collect the teacher's embeddings; with the last batch decide by a minimum cut which images are kept."
+    """Collect the teacher's embeddings; with the last batch decide by a minimum cut which images are kept.
+
+    Raises: ValueError if a pass does not show all images."""
     # read in each batch: the loop refuses a parameter the first does not read
     chosen, discard = n.selection.net, p.discard
     chosen.embeddings[b.ids], chosen.labels[b.ids] = n.teacher(b.x, (embedding_of(n, "teacher"),))[0].float(), b.y
